@@ -1,0 +1,53 @@
+# `make` lists the targets. Everything that is made goes to build/.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := build/tools/$(GOLANGCI_VERSION)/golangci-lint
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build functions ## build all and serve the sample functions on http://127.0.0.1:8123
+	@exec build/unifaas up --functions build/functions
+
+.PHONY: build
+build: ## build the platform, one static binary: build/unifaas
+	@mkdir -p build
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o build/unifaas ./cmd/unifaas
+	@go run ./scripts/isstatic build/unifaas
+
+.PHONY: functions
+functions: ## build the sample functions into build/functions, a folder to serve
+	@scripts/functions
+
+.PHONY: test
+test: build functions ## run all tests; as root on Debian and Ubuntu, install with apt what they need
+	@scripts/apt-deps test
+	@scripts/test
+
+.PHONY: bench
+bench: build functions ## measure against nginx, runsc and docker, into build/bench.json
+	@scripts/apt-deps bench
+	go run ./test/bench -out build/bench.json
+
+.PHONY: lint
+lint: $(GOLANGCI) ## check the code; builds the linter when it is not there yet
+	@for script in .ci/run scripts/functions scripts/apt-deps scripts/test; do bash -n $$script; done
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI):
+	@echo "building golangci-lint $(GOLANGCI_VERSION), which takes a minute or two"
+	@GOBIN=$(CURDIR)/$(@D) CGO_ENABLED=0 GOFLAGS= go install -trimpath -ldflags '-s -w' \
+		github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+.PHONY: clean
+clean: ## remove build/
+	rm -rf build

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/config"
+	"github.com/unifaas/unifaas/internal/control"
+	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/sandbox"
+	"github.com/unifaas/unifaas/internal/sandbox/all"
+	"github.com/unifaas/unifaas/internal/sandbox/gvisor"
+)
+
+type versionCmd struct{ output }
+
+func (c *versionCmd) Run(e *env) error {
+	v := map[string]string{"version": version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+	return c.print(e.stdout, v, func(w io.Writer) {
+		fmt.Fprintf(w, "unifaas %s (%s, %s)\n", version, v["go"], v["platform"])
+	})
+}
+
+// drivers returns the drivers with the operator's settings.
+func drivers(c config.Config) func(sandbox.Host) []sandbox.Driver {
+	return func(h sandbox.Host) []sandbox.Driver {
+		return all.Drivers(h, all.Settings{GVisor: gvisor.Options{HostNetwork: c.GVisor.Network == "host"}})
+	}
+}
+
+// doctorCmd asks the drivers itself: it must help where no platform can run.
+type doctorCmd struct{ output }
+
+const probeTimeout = 20 * time.Second
+
+func (c *doctorCmd) Run(e *env) error {
+	dir, err := os.MkdirTemp("", "unifaas-doctor-")
+	if err != nil {
+		return fmt.Errorf("make a folder to probe in: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find the path of unifaas: %w", err)
+	}
+	host := sandbox.Host{
+		Node: "doctor", StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"),
+		Exe: exe, Logger: slog.New(slog.DiscardHandler),
+	}
+	for _, d := range []string{host.StateDir, host.RunDir} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return fmt.Errorf("make a folder to probe in: %w", err)
+		}
+	}
+	found := examine(e.ctx, drivers(config.Config{})(host))
+	if err := c.print(e.stdout, found, func(w io.Writer) { showSandboxes(w, found) }); err != nil {
+		return err
+	}
+	for _, s := range found {
+		if s.Works {
+			return nil
+		}
+	}
+	return errQuiet{faas.KindUnavailable}
+}
+
+// examine probes the sandboxes in this build, and lists the others of the
+// design as what they are.
+func examine(ctx context.Context, drivers []sandbox.Driver) []control.Sandbox {
+	built := map[string]control.Sandbox{}
+	for _, d := range drivers {
+		probe, cancel := context.WithTimeout(ctx, probeTimeout)
+		caps := d.Probe(probe)
+		cancel()
+		built[d.Name()] = control.Sandbox{Name: d.Name(), Works: caps.Works, Reason: caps.Reason, Remedy: caps.Remedy, Detail: caps.Detail}
+	}
+	var found []control.Sandbox
+	for _, name := range faas.Sandboxes() {
+		s, ok := built[name]
+		if !ok {
+			s = control.Sandbox{Name: name, Reason: "not in this build", Remedy: "use another sandbox, for instance gvisor"}
+		}
+		found = append(found, s)
+	}
+	return found
+}
+
+func showSandboxes(w io.Writer, found []control.Sandbox) {
+	for _, s := range found {
+		verdict := "works"
+		if !s.Works {
+			verdict = "does not work: " + s.Reason
+		}
+		fmt.Fprintf(w, "%-10s %s\n", s.Name, verdict)
+		if s.Detail != "" {
+			fmt.Fprintf(w, "%-10s   %s\n", "", s.Detail)
+		}
+		if !s.Works && s.Remedy != "" {
+			fmt.Fprintf(w, "%-10s   to change that: %s\n", "", s.Remedy)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package catalog
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A print is a fingerprint that is being taken, from metadata only.
+type print struct {
+	h      hash.Hash
+	newest time.Time
+	dirs   []string // folders in which a change would show
+}
+
+func newPrint() *print { return &print{h: sha256.New()} }
+
+func (p *print) add(parts ...any) { fmt.Fprintf(p.h, "%q\n", parts) }
+
+func (p *print) sum() string { return hex.EncodeToString(p.h.Sum(nil)) }
+
+func (p *print) merge(q *print) {
+	p.add(q.sum())
+	p.see(q.newest)
+	p.dirs = append(p.dirs, q.dirs...)
+}
+
+func (p *print) see(t time.Time) {
+	if t.After(p.newest) {
+		p.newest = t
+	}
+}
+
+// stat adds the metadata of a file or a folder.
+func (p *print) stat(name string, info os.FileInfo) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		p.add(name, info.Mode(), info.Size(), info.ModTime())
+		return
+	}
+	p.add(name, st.Dev, st.Ino, st.Mode, st.Uid, st.Gid, st.Size, st.Mtim, st.Ctim)
+	p.see(time.Unix(st.Ctim.Unix()))
+}
+
+// fingerprints takes each path's print once for all functions that share it.
+type fingerprints struct {
+	mu    sync.Mutex
+	taken map[string]func() *print
+}
+
+func newFingerprints() *fingerprints { return &fingerprints{taken: map[string]func() *print{}} }
+
+// path returns the print of a file, of a folder with all that is below it, or
+// of nothing.
+func (f *fingerprints) path(name string) *print {
+	f.mu.Lock()
+	take, ok := f.taken[name]
+	if !ok {
+		take = sync.OnceValue(func() *print { return takePath(name) })
+		f.taken[name] = take
+	}
+	f.mu.Unlock()
+	return take()
+}
+
+// file is path for what only one function has.
+func (f *fingerprints) file(name string) *print { return takePath(name) }
+
+func takePath(name string) *print {
+	p := newPrint()
+	link, err := os.Lstat(name)
+	if err != nil {
+		p.add(name, "missing")
+		p.dirs = append(p.dirs, ancestor(name))
+		return p
+	}
+	p.dirs = append(p.dirs, ancestor(name))
+	p.stat(name, link)
+	if link.Mode()&os.ModeSymlink != 0 {
+		real, err := filepath.EvalSymlinks(name)
+		if err != nil {
+			p.add(name, "dangling")
+			return p
+		}
+		p.dirs = append(p.dirs, filepath.Dir(real))
+		name = real
+		info, err := os.Lstat(name)
+		if err != nil {
+			p.add(name, "missing")
+			return p
+		}
+		p.stat(name, info)
+		link = info
+	}
+	if link.IsDir() {
+		takeTree(p, name)
+	}
+	return p
+}
+
+// maxTreeWatches bounds the folders that are watched for one tree. Deeper
+// changes in larger trees show at the next rescan.
+const maxTreeWatches = 512
+
+func takeTree(p *print, root string) {
+	dirs := 0
+	_ = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			p.add(name, "unreadable")
+			return nil
+		}
+		if d.IsDir() {
+			if dirs++; dirs <= maxTreeWatches {
+				p.dirs = append(p.dirs, name)
+			}
+		}
+		info, err := d.Info()
+		if err != nil {
+			p.add(name, "missing")
+			return nil
+		}
+		p.stat(name, info)
+		return nil
+	})
+}
+
+// ancestor returns the real path of the nearest folder above name that exists.
+func ancestor(name string) string {
+	for {
+		name = filepath.Dir(name)
+		if real, err := filepath.EvalSymlinks(name); err == nil || name == "/" {
+			return real
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package catalog
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/unifaas/unifaas/internal/faas"
+)
+
+// revisionVersion goes into every digest; it changes with the encoding.
+const revisionVersion = "unifaas-revision-1\n"
+
+// NewRevision binds a function to its image. The digest covers the whole
+// configuration and the image, but not where on this host they came from: the
+// same function has the same revision in another folder and on another node.
+func NewRevision(fn *faas.Function, img faas.Image) (*faas.Revision, error) {
+	bare := *fn
+	bare.Dir = ""
+	bare.Files = nil // what they put inside is part of the image
+	if bare.Image.Scheme != "registry" {
+		bare.Image.Location = ""
+	}
+	if bare.VM != nil {
+		vm := *bare.VM
+		vm.Kernel, vm.Image = "", ""
+		bare.VM = &vm
+	}
+	// encoding/json writes fields in their order and maps sorted by key.
+	text, err := json.Marshal(struct {
+		Function faas.Function
+		Image    string
+		Config   faas.ImageConfig
+	}{bare, img.Digest, img.Config})
+	if err != nil {
+		return nil, fmt.Errorf("encode function %q: %w", fn.Ref, err)
+	}
+	sum := sha256.Sum256(append([]byte(revisionVersion), text...))
+	return &faas.Revision{
+		Function: *fn, Image: img, Digest: "sha256:" + hex.EncodeToString(sum[:]),
+	}, nil
+}

@@ -1,0 +1,91 @@
+package catalog_test
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/unifaas/unifaas/internal/catalog"
+	"github.com/unifaas/unifaas/internal/faas"
+)
+
+func revision(t *testing.T, change func(*faas.Function, *faas.Image)) *faas.Revision {
+	t.Helper()
+	fn := defaults()
+	img := faas.Image{Digest: "sha256:1", Rootfs: "/store/1", Config: faas.ImageConfig{Entrypoint: []string{"/server"}}}
+	change(fn, &img)
+	rev, err := catalog.NewRevision(fn, img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rev
+}
+
+func TestRevisionDigestIgnoresPlaces(t *testing.T) {
+	base := revision(t, func(*faas.Function, *faas.Image) {})
+	for name, change := range map[string]func(*faas.Function, *faas.Image){
+		"folder":   func(f *faas.Function, _ *faas.Image) { f.Dir = "/elsewhere" },
+		"location": func(f *faas.Function, _ *faas.Image) { f.Image.Location = "/elsewhere/server" },
+		"rootfs":   func(_ *faas.Function, i *faas.Image) { i.Rootfs = "/store2/1" },
+		"files":    func(f *faas.Function, _ *faas.Image) { f.Files = map[string]string{"/a": "/elsewhere"} },
+	} {
+		if rev := revision(t, change); rev.Digest != base.Digest {
+			t.Errorf("%s: the digest changed", name)
+		}
+	}
+	for name, change := range map[string]func(*faas.Function, *faas.Image){
+		"name":       func(f *faas.Function, _ *faas.Image) { f.Ref.Name = "g" },
+		"env":        func(f *faas.Function, _ *faas.Image) { f.Env = map[string]string{"A": "b"} },
+		"memory":     func(f *faas.Function, _ *faas.Image) { f.Limits.Memory++ },
+		"reference":  func(f *faas.Function, _ *faas.Image) { f.Image = faas.ImageSource{Scheme: "registry", Location: "x"} },
+		"image":      func(_ *faas.Function, i *faas.Image) { i.Digest = "sha256:2" },
+		"entrypoint": func(_ *faas.Function, i *faas.Image) { i.Config.Entrypoint = []string{"/other"} },
+	} {
+		if rev := revision(t, change); rev.Digest == base.Digest {
+			t.Errorf("%s: the digest is the same", name)
+		}
+	}
+}
+
+// Every field of a function is either part of the digest or known not to be.
+func TestRevisionDigestCoversEveryField(t *testing.T) {
+	base := revision(t, func(*faas.Function, *faas.Image) {})
+	places := map[string]bool{"Dir": true, "Files": true, "Image": true}
+	typ := reflect.TypeFor[faas.Function]()
+	for i := range typ.NumField() {
+		name := typ.Field(i).Name
+		if places[name] {
+			continue
+		}
+		rev := revision(t, func(f *faas.Function, _ *faas.Image) { disturb(t, reflect.ValueOf(f).Elem().Field(i)) })
+		if rev.Digest == base.Digest {
+			t.Errorf("field %s is not part of the digest", name)
+		}
+	}
+}
+
+// disturb gives v another value.
+func disturb(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(v.String() + "x")
+	case reflect.Int, reflect.Int64:
+		v.SetInt(v.Int() + 1)
+	case reflect.Float64:
+		v.SetFloat(v.Float() + 1)
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
+	case reflect.Struct:
+		disturb(t, v.Field(0))
+	case reflect.Slice:
+		v.Set(reflect.Append(v, reflect.Zero(v.Type().Elem())))
+	case reflect.Map:
+		m := reflect.MakeMap(v.Type())
+		m.SetMapIndex(reflect.ValueOf("k"), reflect.Zero(v.Type().Elem()))
+		v.Set(m)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+	default:
+		t.Fatalf("no way to disturb %s", v.Type())
+	}
+}

@@ -1,0 +1,83 @@
+package catalog
+
+import (
+	"sort"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/faas"
+)
+
+// A Status is what is known of one function.
+type Status struct {
+	Ref      faas.Ref
+	Revision *faas.Revision // what is served; nil when no version has been good yet
+	Err      error          // why the newest version is not served; nil when it is
+	Loaded   time.Time      // when Revision or Err came about
+}
+
+// A Snapshot is the catalog at one moment. It is immutable.
+type Snapshot struct {
+	byName map[string]*Status
+	list   []*Status
+}
+
+func newSnapshot(states map[faas.Ref]*function) *Snapshot {
+	s := &Snapshot{byName: make(map[string]*Status, len(states)), list: make([]*Status, 0, len(states))}
+	for ref, f := range states {
+		if f.status == nil {
+			continue // its first version is still being resolved
+		}
+		s.byName[ref.String()] = f.status
+		s.list = append(s.list, f.status)
+	}
+	sort.Slice(s.list, func(i, j int) bool { return s.list[i].Ref.String() < s.list[j].Ref.String() })
+	return s
+}
+
+// Len is the number of functions, with those that can't be served.
+func (s *Snapshot) Len() int { return len(s.list) }
+
+// List returns the status of each function, by name. It must not be changed.
+func (s *Snapshot) List() []*Status { return s.list }
+
+// Status returns the status of the function called name, which is "name" in
+// the default namespace and "namespace/name" elsewhere.
+func (s *Snapshot) Status(name string) (*Status, bool) {
+	st, ok := s.byName[name]
+	return st, ok
+}
+
+// Revisions returns what is served, in the order of the functions' names.
+func (s *Snapshot) Revisions() []*faas.Revision {
+	revs := make([]*faas.Revision, 0, len(s.list))
+	for _, st := range s.list {
+		if st.Revision != nil {
+			revs = append(revs, st.Revision)
+		}
+	}
+	return revs
+}
+
+// Images returns the images of what is served.
+func (s *Snapshot) Images() []faas.Image {
+	var images []faas.Image
+	for _, rev := range s.Revisions() {
+		images = append(images, rev.Image)
+	}
+	return images
+}
+
+// Lookup returns the revision to serve for name. The error's kind is
+// not-found when there is no such function, and unavailable when there is one
+// of which no version has been good; that it names no cause is on purpose:
+// whoever invokes a function is not who owns it.
+func (s *Snapshot) Lookup(name string) (*faas.Revision, error) {
+	st, ok := s.byName[name]
+	switch {
+	case !ok:
+		return nil, faas.Errorf(faas.KindNotFound, "no function %q", name)
+	case st.Revision == nil:
+		return nil, faas.Errorf(faas.KindUnavailable, "function %q has no version that can be served; its owner sees why with unifaas describe", name)
+	}
+	return st.Revision, nil
+}

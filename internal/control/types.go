@@ -1,0 +1,108 @@
+// Package control is the platform's control API over a unix socket and its
+// client. Whoever may open the socket may use all of it: the socket's file
+// permissions are the access control. It knows the platform only through
+// [Backend].
+package control
+
+import (
+	"context"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/logs"
+)
+
+// Status describes the running platform.
+type Status struct {
+	Version   string    `json:"version"`
+	Node      string    `json:"node"`
+	PID       int       `json:"pid"`
+	Gateway   string    `json:"gateway"` // address of the gateway, host:port
+	Admin     string    `json:"admin"`   // address of metrics and health, "" when off
+	Ready     bool      `json:"ready"`   // functions are being served
+	Started   time.Time `json:"started"`
+	Functions int       `json:"functions"`
+}
+
+// Function is a line of `unifaas list`.
+type Function struct {
+	Name      string `json:"name"`
+	Sandbox   string `json:"sandbox,omitempty"`
+	Revision  string `json:"revision,omitempty"` // "" when no version of it could be loaded
+	Image     string `json:"image,omitempty"`
+	Instances int    `json:"instances"`
+	Queued    int    `json:"queued"`
+	Error     string `json:"error,omitempty"` // why its newest version is not served
+}
+
+// Detail is what `unifaas describe` shows of a function.
+type Detail struct {
+	Function
+	Dir         string         `json:"dir,omitempty"`
+	Digest      string         `json:"digest,omitempty"`
+	ImageDigest string         `json:"image_digest,omitempty"`
+	Loaded      time.Time      `json:"loaded,omitzero"`
+	Config      *faas.Function `json:"config,omitempty"`
+	Running     []Instance     `json:"running"`
+	Exits       []Exit         `json:"exits"`
+	// StartError is why the last start failed, nil when none has.
+	StartError   *StartError `json:"start_error,omitempty"`
+	FailedStarts int         `json:"failed_starts"`     // in a row
+	RetryAt      time.Time   `json:"retry_at,omitzero"` // when the next start is tried
+}
+
+// StartError is a start that failed.
+type StartError struct {
+	At     time.Time `json:"at"`
+	Error  string    `json:"error"`
+	Output string    `json:"output,omitempty"` // what the function printed before
+}
+
+// Instance is a line of `unifaas ps`.
+type Instance struct {
+	ID       string    `json:"id"`
+	Function string    `json:"function"`
+	Revision string    `json:"revision"`
+	Sandbox  string    `json:"sandbox"`
+	State    string    `json:"state"`
+	InFlight int       `json:"in_flight"`
+	Served   int       `json:"served"`
+	Memory   int64     `json:"memory_bytes"` // 0 until measured
+	Created  time.Time `json:"created"`
+	LastUsed time.Time `json:"last_used"`
+}
+
+// Exit tells how an instance ended.
+type Exit struct {
+	Instance string    `json:"instance"`
+	At       time.Time `json:"at"`
+	Reason   string    `json:"reason"`
+	Output   []string  `json:"output,omitempty"` // its last lines
+}
+
+// Sandbox is the answer of doctor for one sandbox.
+type Sandbox struct {
+	Name   string `json:"name"`
+	Works  bool   `json:"works"`
+	Reason string `json:"reason"`
+	Remedy string `json:"remedy"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// LogQuery selects output of a function.
+type LogQuery struct {
+	Function string
+	Instance string // "" is all
+	Tail     int    // last lines to begin with; 0 is all that is kept
+	Follow   bool   // go on with new lines until the caller goes away
+}
+
+// A Backend is the platform as the control API sees it. Its methods may be
+// called concurrently; errors have the kinds of package faas.
+type Backend interface {
+	Status() Status
+	Functions() []Function
+	Describe(name string) (*Detail, error)
+	Instances() []Instance
+	Logs(ctx context.Context, q LogQuery, emit func(logs.Entry) error) error
+}

@@ -1,0 +1,116 @@
+package gateway
+
+import (
+	"errors"
+	"net"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	acceptPauseMin = 5 * time.Millisecond
+	acceptPauseMax = time.Second
+	acceptLogEvery = time.Second
+)
+
+// accept takes connections until the listener is closed. Running out of
+// descriptors or memory is no reason to stop: it waits and tries again, and
+// has idle connections closed meanwhile.
+func (g *Gateway) accept() {
+	var logged time.Time
+	pause := acceptPauseMin
+	for {
+		g.takeSlot()
+		nc, err := g.ln.Accept()
+		if err == nil {
+			pause = acceptPauseMin
+			g.open(nc)
+			continue
+		}
+		<-g.slots
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if exhausted(err) {
+			g.pressed.Store(true)
+		}
+		if time.Since(logged) >= acceptLogEvery {
+			logged = time.Now()
+			g.opts.Logger.Error("cannot accept connections; raise the limit of open files if it stays", "err", err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-g.base.Done():
+		}
+		pause = min(2*pause, acceptPauseMax)
+	}
+}
+
+// takeSlot waits until another connection is allowed; those that come
+// meanwhile wait in the kernel's backlog.
+func (g *Gateway) takeSlot() {
+	select {
+	case g.slots <- struct{}{}:
+		return
+	default:
+	}
+	g.pressed.Store(true)
+	select {
+	case g.slots <- struct{}{}:
+	case <-g.base.Done(): // Accept tells that the listener is closed
+		g.slots <- struct{}{}
+	}
+}
+
+// open registers a connection and serves it.
+func (g *Gateway) open(nc net.Conn) {
+	c := newConn(g, nc)
+	g.mu.Lock()
+	if g.draining.Load() {
+		g.mu.Unlock()
+		_ = nc.Close()
+		<-g.slots
+		return
+	}
+	c.slot = len(g.conns)
+	g.conns = append(g.conns, c)
+	first := len(g.conns) == 1
+	g.mu.Unlock()
+	if first {
+		g.wakeSweeper()
+	}
+	g.metrics.connections.Inc()
+	go c.serve()
+}
+
+// forget takes c out before its descriptor is closed: the sweeper uses
+// descriptors of registered connections only, with g.mu held.
+func (g *Gateway) forget(c *conn) {
+	g.mu.Lock()
+	last := len(g.conns) - 1
+	moved := g.conns[last]
+	g.conns[c.slot], moved.slot = moved, c.slot
+	g.conns[last] = nil
+	g.conns = g.conns[:last]
+	empty := last == 0 && g.draining.Load()
+	g.mu.Unlock()
+	_ = c.nc.Close()
+	g.metrics.connections.Dec()
+	<-g.slots
+	if empty {
+		close(g.emptied)
+	}
+}
+
+// exhausted reports whether err says that this process or host has run out
+// of something, which is nobody's fault but ours.
+func exhausted(err error) bool {
+	for _, errno := range [...]syscall.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,221 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/http1"
+)
+
+// A call is one try of an exchange on one instance.
+type call struct {
+	lease    Lease // nil once released
+	idle     *idleConns
+	up       *upConn // nil once given back or closed
+	from     stream
+	to       sink
+	sent     bool // the function may have got a byte
+	heard    bool // a byte of the response came
+	stale    bool // up was kept from earlier and is found to be closed
+	complete bool // the whole response was read
+}
+
+var errSendTwice = errors.New("the connection was closed before it got a byte")
+
+// invoke sends the request to an instance and its response to the client.
+func (x *exchange) invoke() error {
+	x.holdBody()
+	x.buildRequest()
+	if x.held {
+		x.appendBody()
+	}
+	for try := 1; ; try++ {
+		if err := x.acquire(); err != nil {
+			return err
+		}
+		err := x.attempt()
+		if err == nil {
+			return nil
+		}
+		if try >= x.c.g.opts.Tries || !x.repeatable(err) {
+			return err
+		}
+		x.fm.retries.Inc()
+	}
+}
+
+// repeatable reports whether the request may be sent to another instance: no
+// byte of a response came, and either the function never got a byte of the
+// request, or the request is idempotent and its body is here to be repeated.
+func (x *exchange) repeatable(err error) bool {
+	if kindOf(err) != faas.KindBroken || x.call.heard || x.answered || x.pump.running {
+		return false
+	}
+	if c, _ := x.c.watch.fired(); c != causeNone {
+		return false
+	}
+	if !x.call.sent {
+		return true
+	}
+	return x.idempotent && (x.req.Body == http1.NoBody || x.held)
+}
+
+// acquire takes a lease: at once where an instance is free, else waiting under
+// a context that ends when the client goes.
+func (x *exchange) acquire() error {
+	g := x.c.g
+	x.call = call{}
+	lease, ok := g.opts.Pool.TryAcquire(x.rev)
+	if !ok {
+		ctx, cancel := context.WithCancel(g.base)
+		defer cancel()
+		x.c.watch.queue(cancel)
+		var err error
+		lease, err = g.opts.Pool.Acquire(ctx, x.rev)
+		x.c.watch.queue(nil)
+		if err != nil {
+			return err
+		}
+	}
+	x.call.lease = lease
+	x.call.idle = g.idleOf(lease, x.rev.Function.Concurrency)
+	return nil
+}
+
+// attempt runs the exchange on the instance that x.call has a lease on, and
+// releases it. A kept connection that turns out to be closed is replaced,
+// once, by a new one.
+func (x *exchange) attempt() error {
+	err := x.tryOn(x.call.idle.take())
+	if err != nil && x.call.stale && x.repeatable(err) {
+		x.call.stale, x.call.sent = false, false
+		err = x.tryOn(nil)
+	}
+	healthy := x.healthy(err)
+	x.hangUp()
+	x.release(healthy)
+	return err
+}
+
+// healthy tells whether err leaves the instance beyond suspicion. A kept
+// connection that the function closed just as it was used is no fault.
+func (x *exchange) healthy(err error) bool {
+	if err == nil || x.call.stale {
+		return true
+	}
+	cause, why := x.c.watch.fired()
+	switch kindOf(x.blame(err, cause, why)) {
+	case faas.KindBroken, faas.KindTimeout:
+		return false
+	}
+	return true
+}
+
+func (x *exchange) release(healthy bool) {
+	if x.call.lease != nil {
+		x.call.lease.Release(healthy)
+		x.call.lease = nil
+	}
+}
+
+// hangUp closes the upstream connection if the call still has it.
+func (x *exchange) hangUp() {
+	if x.call.up != nil {
+		x.c.watch.detach()
+		_ = x.call.up.Close()
+		x.call.up = nil
+	}
+}
+
+func (x *exchange) tryOn(up *upConn) error {
+	x.hangUp()
+	if up == nil {
+		var err error
+		if up, err = x.dial(); err != nil {
+			return err
+		}
+	}
+	g := x.c.g
+	c := &x.call
+	c.up = up
+	last := &x.c.watch.last
+	c.from = stream{conn: up.Conn, buf: x.s.read, clock: &g.tick, last: last}
+	c.to = sink{conn: up.Conn, chunk: x.req.Body == http1.Chunked, clock: &g.tick, last: last}
+	x.setLimits()
+	whole := x.in.done || x.held
+	if !x.c.watch.attach(up.Conn, g.tick.Load(), &x.limits, whole) {
+		return errEnded
+	}
+	if err := x.send(whole); err != nil {
+		return err
+	}
+	return x.respond()
+}
+
+// errEnded stands for the cause that the watch has.
+var errEnded = errors.New("the exchange was ended")
+
+func (x *exchange) setLimits() {
+	t := &x.rev.Function.Timeout
+	x.limits.first, x.limits.idle, x.limits.total = ticks(t.FirstByte), ticks(t.Idle), ticks(t.Total)
+}
+
+// ticks adds what the sweeper's clock may be behind: no timeout comes early.
+func ticks(d time.Duration) int64 {
+	if d <= 0 {
+		return 0
+	}
+	return int64(d + sweepEvery)
+}
+
+// dial opens a connection to the instance; the client's going away ends it.
+func (x *exchange) dial() (*upConn, error) {
+	g := x.c.g
+	ctx, cancel := context.WithTimeout(g.base, g.opts.DialTimeout)
+	defer cancel()
+	x.c.watch.queue(cancel)
+	nc, err := x.call.lease.Dial(ctx)
+	x.c.watch.queue(nil)
+	switch {
+	case err == nil:
+		return newUpConn(nc), nil
+	case exhausted(err):
+		g.pressed.Store(true)
+		return nil, &faas.Error{
+			Kind: faas.KindUnavailable, RetryAfter: time.Second, Err: err,
+			Message: "the platform has run out of open files; raise its limit if this stays",
+		}
+	}
+	return nil, x.broken("does not accept connections", err)
+}
+
+// broken says what the function did to the connection.
+func (x *exchange) broken(what string, err error) error {
+	return &faas.Error{
+		Kind: faas.KindBroken, Err: err,
+		Message: fmt.Sprintf("function %q %s", x.rev.Function.Ref, what),
+	}
+}
+
+// send writes the head with what is there of the body, and has the rest of
+// the body pumped.
+func (x *exchange) send(whole bool) error {
+	c := &x.call
+	c.to.buf = x.s.request
+	err := c.to.flush()
+	c.sent = c.sent || c.to.any
+	if err != nil && !c.to.any {
+		c.stale = c.up.reused
+		return x.broken("closed the connection before it got the request", errors.Join(errSendTwice, err))
+	}
+	// A write that failed half-way is followed by reading all the same: the
+	// function may have answered before it closed.
+	if !whole {
+		c.to.buf = make([]byte, 0, writeBuffer)
+		x.startPump()
+	}
+	return nil
+}

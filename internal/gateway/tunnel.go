@@ -1,0 +1,87 @@
+package gateway
+
+import (
+	"io"
+	"net"
+
+	"github.com/unifaas/unifaas/internal/http1"
+)
+
+// tunnelBuffer is small: what goes through a tunnel is mostly small, and
+// there may be many.
+const tunnelBuffer = 8 << 10
+
+// switchProtocols passes a 101 on and moves bytes both ways until both sides
+// have closed or the function's idle timeout ends it.
+func (x *exchange) switchProtocols() error {
+	if !x.upgrading || x.resp.UpgradeTo() == nil {
+		return x.broken("switched protocols without being asked to", nil)
+	}
+	if x.pump.running && !x.joinPump(0) || !x.in.done {
+		return x.broken("switched protocols before it got the request's body", nil)
+	}
+	x.tunnelled, x.close, x.answered, x.status = true, true, true, 101
+	b := http1.AppendStatusLine(x.to.buf[:0], 101, x.resp.Reason)
+	for i := range x.resp.Fields {
+		if f := &x.resp.Fields[i]; !f.Known.Hop() && f.Known != http1.ContentLength && !x.resp.Nominated(f) {
+			b = f.Append(b)
+		}
+	}
+	b = append(b, "Connection: Upgrade\r\n"...)
+	b = http1.AppendField(b, "Upgrade", x.resp.UpgradeTo())
+	b = append(b, "\r\n"...)
+	x.to.buf = append(b, x.call.from.buffered()...)
+	if x.to.flush() != nil {
+		return errClientWrite
+	}
+	x.c.watch.tunnel()
+	return x.relay()
+}
+
+func (x *exchange) relay() error {
+	c := &x.call
+	up := stream{conn: x.c.nc, buf: make([]byte, tunnelBuffer), clock: &x.c.g.tick, last: &x.c.watch.last}
+	up.w = copy(up.buf, x.c.in.buffered())
+	x.c.in.discard(up.w)
+	toFunction := make(chan struct{})
+	go func() {
+		defer close(toFunction)
+		half(&up, &c.to)
+	}()
+	down := stream{conn: c.up.Conn, buf: make([]byte, tunnelBuffer), clock: &x.c.g.tick, last: &x.c.watch.last}
+	half(&down, &x.to)
+	<-toFunction
+	x.c.watch.detach()
+	return nil
+}
+
+// half moves bytes one way. At the end it closes the writing side, so that
+// the other end learns that there is no more; a failure ends both ways.
+func half(from *stream, to *sink) {
+	for {
+		if data := from.buffered(); len(data) > 0 {
+			n, err := to.conn.Write(data)
+			to.last.Store(to.clock.Load())
+			to.wrote += int64(n)
+			if err != nil {
+				break
+			}
+			from.discard(n)
+		}
+		err := from.fill()
+		if err == nil {
+			continue
+		}
+		if err != io.EOF || !closeWrite(to.conn) {
+			break
+		}
+		return
+	}
+	_ = from.conn.SetDeadline(past)
+	_ = to.conn.SetDeadline(past)
+}
+
+func closeWrite(c net.Conn) bool {
+	w, ok := c.(interface{ CloseWrite() error })
+	return ok && w.CloseWrite() == nil
+}

@@ -1,0 +1,104 @@
+package cgroup
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Start calls fork, and every process that fork starts with attr is born
+// inside the group: no instant of its life is unaccounted.
+//
+// In version 2 the kernel does that (CLONE_INTO_CGROUP). In version 1 a child
+// is born where the thread is that forks it, so the calling thread moves into
+// the group, and back again; only for its own thread, which takes none of the
+// kernel's locks that moving another process does. fork must start processes
+// from the goroutine it is called on, and must not do slow work.
+func (g *Group) Start(fork func(attr *syscall.SysProcAttr) error) error {
+	attr := &syscall.SysProcAttr{}
+	if dir := g.unified(); dir != "" {
+		f, err := os.Open(dir)
+		if err != nil {
+			return fmt.Errorf("open cgroup %q: %w", g.name, err)
+		}
+		defer func() { _ = f.Close() }()
+		attr.UseCgroupFD, attr.CgroupFD = true, int(f.Fd())
+	}
+	home, err := g.layout.home()
+	if err != nil {
+		return err
+	}
+	if len(home) == 0 {
+		return fork(attr)
+	}
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		err := g.enter(home)
+		if err == nil {
+			err = fork(attr)
+		}
+		// A thread that can't go home must not serve the platform from inside
+		// an instance's limits: left locked, it ends with this goroutine.
+		if leave(home) == nil {
+			runtime.UnlockOSThread()
+		}
+		result <- err
+	}()
+	return <-result
+}
+
+// enter moves the calling thread into the group's version 1 folders.
+func (g *Group) enter(home map[string]string) error {
+	for dir := range home {
+		if err := write(filepath.Join(dir, g.parent, g.name, "tasks"), "0"); err != nil {
+			return fmt.Errorf("enter cgroup %q: %w", g.name, err)
+		}
+	}
+	return nil
+}
+
+// leave moves the calling thread back to where it came from.
+func leave(home map[string]string) error {
+	for dir, sub := range home {
+		if err := write(filepath.Join(dir, sub, "tasks"), "0"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// home returns, for each version 1 folder, the group below it that this
+// process is in. It is empty where there is no version 1 hierarchy.
+func (l Layout) home() (map[string]string, error) {
+	if len(l.V1) == 0 {
+		return nil, nil
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/cgroup", unix.Getpid()))
+	if err != nil {
+		return nil, err
+	}
+	return l.parseHome(string(b)), nil
+}
+
+// parseHome reads "id:controllers:path" lines (cgroups(7)).
+func (l Layout) parseHome(text string) map[string]string {
+	home := map[string]string{}
+	for line := range strings.Lines(text) {
+		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(parts) != 3 {
+			continue
+		}
+		for _, c := range strings.Split(parts[1], ",") {
+			if dir := l.V1[c]; dir != "" {
+				home[dir] = parts[2]
+			}
+		}
+	}
+	return home
+}

@@ -1,0 +1,155 @@
+package launch
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/sandbox"
+)
+
+// probeTimeout bounds a driver's probe.
+const probeTimeout = 20 * time.Second
+
+// driver is a Driver with the answer of its probe, which is asked once.
+type driver struct {
+	sandbox.Driver
+	mu     sync.Mutex
+	probed bool
+	caps   sandbox.Capabilities
+}
+
+func (d *driver) capabilities(ctx context.Context) sandbox.Capabilities {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.probed {
+		// Not under the caller's cancellation: the answer is everybody's.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
+		defer cancel()
+		d.caps, d.probed = d.Probe(ctx), true
+	}
+	return d.caps
+}
+
+// Status tells whether one sandbox works here.
+type Status struct {
+	Name string
+	sandbox.Capabilities
+}
+
+// Probe asks every driver whether it works here, and returns the answers in
+// the order in which the drivers were given. Drivers are probed once.
+func (l *Launcher) Probe(ctx context.Context) []Status {
+	statuses := make([]Status, 0, len(l.order))
+	for _, name := range l.order {
+		statuses = append(statuses, Status{name, l.drivers[name].capabilities(ctx)})
+	}
+	return statuses
+}
+
+// Sandboxes returns the names of the sandboxes in this build.
+func (l *Launcher) Sandboxes() []string { return slices.Clone(l.order) }
+
+// Estimate returns the bytes that an idle instance of rev is expected to
+// take before one has been measured, 0 when nothing is known.
+func (l *Launcher) Estimate(rev *faas.Revision) int64 {
+	d, ok := l.drivers[l.choose(rev)]
+	if !ok {
+		return 0
+	}
+	return d.capabilities(context.Background()).MemoryEstimate
+}
+
+// choose resolves the sandbox "auto": the first driver that is listed.
+func (l *Launcher) choose(rev *faas.Revision) string {
+	if rev.Function.Sandbox != "auto" || len(l.order) == 0 {
+		return rev.Function.Sandbox
+	}
+	for _, name := range l.order {
+		if l.drivers[name].capabilities(context.Background()).Works {
+			return name
+		}
+	}
+	return l.order[0]
+}
+
+// usable returns the driver of rev when it works here.
+func (l *Launcher) usable(ctx context.Context, rev *faas.Revision) (*driver, error) {
+	name := l.choose(rev)
+	d, ok := l.drivers[name]
+	if !ok {
+		return nil, faas.Errorf(faas.KindUnavailable,
+			"function %q: sandbox %q is not in this build; use one of %v", rev.Function.Ref, name, l.order)
+	}
+	caps := d.capabilities(ctx)
+	if caps.Works {
+		return d, nil
+	}
+	reason := caps.Reason
+	if caps.Remedy != "" {
+		reason += "; " + caps.Remedy
+	}
+	return nil, faas.Errorf(faas.KindUnavailable, "function %q: sandbox %q does not work here: %s", rev.Function.Ref, name, reason)
+}
+
+// artifact is made once, by whoever comes first.
+type artifact struct {
+	done  chan struct{}
+	value sandbox.Artifact
+	err   error
+}
+
+func (l *Launcher) prepare(ctx context.Context, d *driver, rev *faas.Revision) (sandbox.Artifact, error) {
+	l.mu.Lock()
+	a, ok := l.artifacts[rev.Digest]
+	if !ok {
+		a = &artifact{done: make(chan struct{})}
+		l.artifacts[rev.Digest] = a
+		// A start that nobody wants any more must not undo the work that
+		// the next one needs.
+		go l.makeArtifact(context.WithoutCancel(ctx), d, rev, a)
+	}
+	l.mu.Unlock()
+	select {
+	case <-a.done:
+		return a.value, a.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("prepare function %q: %w", rev.Function.Ref, ctx.Err())
+	}
+}
+
+func (l *Launcher) makeArtifact(ctx context.Context, d *driver, rev *faas.Revision, a *artifact) {
+	defer close(a.done)
+	a.value, a.err = d.Prepare(ctx, rev)
+	if a.err == nil {
+		return
+	}
+	if faas.KindOf(a.err) == faas.KindInternal {
+		a.err = fmt.Errorf("prepare function %q for sandbox %q: %w", rev.Function.Ref, d.Name(), a.err)
+	}
+	l.mu.Lock()
+	delete(l.artifacts, rev.Digest) // so that the next start tries again
+	l.mu.Unlock()
+}
+
+// Keep forgets the artifacts of revisions that are not among current.
+func (l *Launcher) Keep(current []*faas.Revision) {
+	keep := make(map[string]bool, len(current))
+	for _, rev := range current {
+		keep[rev.Digest] = true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for digest, a := range l.artifacts {
+		select {
+		case <-a.done:
+			if !keep[digest] {
+				delete(l.artifacts, digest)
+			}
+		default: // being made: somebody waits for it
+		}
+	}
+}

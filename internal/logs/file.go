@@ -1,0 +1,153 @@
+package logs
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	rotatedSuffix = ".1"
+	timeFormat    = "2006-01-02T15:04:05.000000Z07:00"
+
+	timeResolution = time.Microsecond // of timeFormat
+)
+
+// An Entry is one line of output.
+type Entry struct {
+	Time     time.Time `json:"time"`
+	Function string    `json:"function"`
+	Instance string    `json:"instance"`
+	Text     string    `json:"text"`
+}
+
+// rotating is a file that is opened at its first line and moved aside when it
+// is full. At most two generations exist. It is not safe for concurrent use.
+type rotating struct {
+	path   string
+	limit  int64
+	file   *os.File
+	size   int64
+	failed bool // the last write failed; said once
+}
+
+func (r *rotating) write(e Entry) error {
+	if err := r.open(); err != nil {
+		return r.fail(err)
+	}
+	n, err := r.file.WriteString(e.Time.Format(timeFormat) + " " + e.Text + "\n")
+	r.size += int64(n)
+	if err != nil {
+		return r.fail(err)
+	}
+	r.failed = false
+	if r.size >= r.limit {
+		return r.rotate()
+	}
+	return nil
+}
+
+func (r *rotating) open() error {
+	if r.file != nil {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(r.path), 0o700); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		_ = file.Close()
+		return err
+	}
+	r.file, r.size = file, info.Size()
+	return nil
+}
+
+func (r *rotating) rotate() error {
+	if err := r.close(); err != nil {
+		return err
+	}
+	return os.Rename(r.path, r.path+rotatedSuffix)
+}
+
+func (r *rotating) close() error {
+	if r.file == nil {
+		return nil
+	}
+	err := r.file.Close()
+	r.file = nil
+	return err
+}
+
+// fail returns err the first time in a row, so that a full disk fills no log.
+func (r *rotating) fail(err error) error {
+	if r.failed {
+		return nil
+	}
+	r.failed = true
+	return err
+}
+
+func (c *Collector) writeFailed(s *Stream, err error) {
+	c.opts.Logger.Warn("output of an instance is being lost", "function", s.function, "instance", s.instance, "err", err)
+}
+
+// Read returns the last lines that are kept of a function, of one instance
+// if instance is not empty, at most max (all that is kept if max is 0), in
+// the order of their times.
+func (c *Collector) Read(function, instance string, max int) ([]Entry, error) {
+	files, err := c.files(function)
+	if err != nil {
+		return nil, err
+	}
+	var entries []Entry
+	for _, f := range files {
+		if instance != "" && f.instance != instance {
+			continue
+		}
+		for _, path := range []string{f.path + rotatedSuffix, f.path} {
+			more, err := readFile(path, function, f.instance)
+			if err != nil {
+				return nil, err
+			}
+			entries = append(entries, more...)
+		}
+	}
+	sortByTime(entries)
+	if max > 0 && len(entries) > max {
+		entries = entries[len(entries)-max:]
+	}
+	return entries, nil
+}
+
+func readFile(path, function, instance string) ([]Entry, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read log: %w", err)
+	}
+	defer file.Close()
+	var entries []Entry
+	lines := bufio.NewScanner(file)
+	lines.Buffer(make([]byte, 0, 4096), 2*maxLine)
+	for lines.Scan() {
+		stamp, text, _ := strings.Cut(lines.Text(), " ")
+		at, err := time.Parse(timeFormat, stamp)
+		if err != nil {
+			continue // the last line of a crash, cut short
+		}
+		entries = append(entries, Entry{Time: at, Function: function, Instance: instance, Text: text})
+	}
+	return entries, lines.Err()
+}

@@ -1,0 +1,120 @@
+package pool
+
+import (
+	"math"
+	"time"
+)
+
+// A priority orders starts: whoever waits comes before what is kept warm.
+type priority int
+
+const (
+	forRequests priority = iota
+	forMinimum
+	priorities
+)
+
+// ableCount is how many instances serve or could serve.
+func (g *group) ableCount() (n int) {
+	for _, i := range g.instances {
+		if i.able() {
+			n++
+		}
+	}
+	return n
+}
+
+// surplus is how many instances are above the function's minimum.
+func (g *group) surplus() int { return g.ableCount() - g.minimum() }
+
+func (g *group) minimum() int {
+	if g.draining || g.closed {
+		return 0
+	}
+	return g.rev.Function.MinInstances
+}
+
+func (g *group) startsWanted() (n int) {
+	for _, s := range g.starts {
+		if !s.canceled {
+			n++
+		}
+	}
+	return n
+}
+
+// shareOf is how many instances n requests need.
+func (g *group) shareOf(n int) int { return (n + g.capacity - 1) / g.capacity }
+
+// headroom is how many more instances max-instances allows. An instance
+// counts from its start until it is gone.
+func (g *group) headroom() int {
+	limit := g.rev.Function.MaxInstances
+	if limit == 0 {
+		return math.MaxInt
+	}
+	limit -= len(g.starts)
+	for _, i := range g.instances {
+		if !i.uncounted {
+			limit--
+		}
+	}
+	return limit
+}
+
+// wants returns how many starts the group lacks, max-instances aside: never
+// more than its waiting requests, or its minimum, can use.
+func (g *group) wants(pr priority, now time.Time) int {
+	if g.dead || g.closed || g.backoff.active(now) {
+		return 0
+	}
+	if pr == forRequests {
+		return g.shareOf(g.waiters.n) - g.startsWanted()
+	}
+	return g.minimum() - g.ableCount() - g.startsWanted()
+}
+
+// shed cancels the newest starts that nobody wants any more after a request
+// has left the queue.
+func (g *group) shed() {
+	needed := g.shareOf(g.waiters.n) + max(0, g.minimum()-g.ableCount())
+	surplus := g.startsWanted() - needed
+	for n := len(g.starts) - 1; n >= 0 && surplus > 0; n-- {
+		if s := g.starts[n]; !s.canceled {
+			s.canceled = true
+			s.cancel()
+			surplus--
+		}
+	}
+}
+
+// makeRoom stops the used-up instance that has been idle longest, when only
+// such ones stand between a waiting request and max-instances.
+func (g *group) makeRoom(fx *effects) {
+	var oldest *instance
+	for _, i := range g.instances {
+		if i.stopping && !i.uncounted {
+			return // room is being made
+		}
+		if i.spent && i.idle() && (oldest == nil || i.idleSince.Before(oldest.idleSince)) {
+			oldest = i
+		}
+	}
+	if oldest != nil {
+		g.beginStop(oldest, fx)
+	}
+}
+
+// hopeless reports whether a request that waits now would wait for nothing:
+// starts are held back and nothing runs.
+func (g *group) hopeless(now time.Time) bool {
+	return g.backoff.active(now) && g.startsWanted() == 0 && g.ableCount() == 0
+}
+
+// failIfHopeless answers the waiting requests with the last failure.
+func (g *group) failIfHopeless(now time.Time) int {
+	if g.waiters.n == 0 || !g.hopeless(now) {
+		return 0
+	}
+	return g.failWaiters(errStart(g.key.ref, g.backoff.err, g.backoff.until.Sub(now)))
+}

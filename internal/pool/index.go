@@ -1,0 +1,116 @@
+package pool
+
+import (
+	"sync"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/faas"
+)
+
+// An index knows which groups exist, what is deployed, and what is worth
+// remembering of functions of which nothing runs.
+type index struct {
+	mu        sync.RWMutex
+	groups    map[groupKey]*group
+	histories map[faas.Ref]*history
+	current   map[faas.Ref]*faas.Revision // nil until SetRevisions is called
+	closed    bool
+}
+
+func (x *index) init() {
+	x.groups = make(map[groupKey]*group)
+	x.histories = make(map[faas.Ref]*history)
+}
+
+func (x *index) lookup(key groupKey) *group {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.groups[key]
+}
+
+// create returns rev's group, made unless another call was faster.
+func (x *index) create(p *Pool, rev *faas.Revision) *group {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.createLocked(p, rev)
+}
+
+func (x *index) createLocked(p *Pool, rev *faas.Revision) *group {
+	key := keyOf(rev)
+	if g := x.groups[key]; g != nil {
+		return g
+	}
+	h := x.histories[key.ref]
+	if h == nil {
+		h = &history{pool: p}
+		x.histories[key.ref] = h
+	}
+	g := &group{key: key, rev: rev, capacity: max(1, rev.Function.Concurrency), history: h}
+	if rev.Function.SingleUse != faas.Reuse {
+		g.capacity = 1
+	}
+	g.waitSeconds = p.metrics.waitSeconds.WithLabelValues(key.ref.String())
+	g.onTimer = func() { p.tick(g) }
+	g.closed = x.closed
+	g.draining = !x.isCurrent(key)
+	if bytes, ok := h.remembered(key.digest); ok {
+		g.footprint.set(bytes, true)
+	} else {
+		g.footprint.set(p.opts.Estimate(rev), false)
+	}
+	x.groups[key] = g
+	return g
+}
+
+// isCurrent reports whether a revision is deployed. Until it is known what
+// is, everything is taken to be: a recovered instance may be adopted before.
+func (x *index) isCurrent(key groupKey) bool {
+	if x.current == nil {
+		return true
+	}
+	rev := x.current[key.ref]
+	return rev != nil && rev.Digest == key.digest
+}
+
+func (x *index) all() []*group {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	all := make([]*group, 0, len(x.groups))
+	for _, g := range x.groups {
+		all = append(all, g)
+	}
+	return all
+}
+
+// drop forgets g if there is nothing left in it.
+func (p *Pool) drop(g *group) {
+	x := &p.index
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.dead || !g.empty(time.Now()) {
+		return
+	}
+	g.dead = true
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+	delete(x.groups, g.key)
+	g.history.remember(g.key.digest, g.footprint.measurement())
+	if x.current != nil && x.current[g.key.ref] == nil {
+		x.forget(p, g.key.ref)
+	}
+}
+
+// forget drops what is remembered of a function that is no longer deployed,
+// unless instances of it still run.
+func (x *index) forget(p *Pool, ref faas.Ref) {
+	for key := range x.groups {
+		if key.ref == ref {
+			return
+		}
+	}
+	delete(x.histories, ref)
+	p.metrics.forget(ref)
+}

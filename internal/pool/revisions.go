@@ -1,0 +1,79 @@
+package pool
+
+import (
+	"time"
+
+	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/sandbox"
+)
+
+// SetRevisions says what is deployed now, one revision per function. Other
+// revisions drain: their idle instances are stopped at once, the others when
+// their requests, waiting ones included, are done. Minimum instances are
+// started for the current ones. The pool keeps the revisions, not the slice.
+func (p *Pool) SetRevisions(current []*faas.Revision) {
+	next := make(map[faas.Ref]*faas.Revision, len(current))
+	for _, rev := range current {
+		next[rev.Function.Ref] = rev
+	}
+	for g, fx := range p.redeploy(next) {
+		p.apply(g, fx)
+	}
+}
+
+// redeploy replaces what is current and returns what follows for each group.
+func (p *Pool) redeploy(next map[faas.Ref]*faas.Revision) map[*group]effects {
+	x := &p.index
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.current = next
+	for _, rev := range next {
+		if rev.Function.MinInstances > 0 {
+			x.createLocked(p, rev)
+		}
+	}
+	changes := make(map[*group]effects, len(x.groups))
+	for key, g := range x.groups {
+		changes[g] = g.setCurrent(x.isCurrent(key))
+	}
+	for ref := range x.histories {
+		if next[ref] == nil {
+			x.forget(p, ref)
+		}
+	}
+	return changes
+}
+
+func (g *group) setCurrent(current bool) (fx effects) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.draining = !current
+	if current {
+		fx.kick = g.rev.Function.MinInstances > 0
+		return fx
+	}
+	for _, i := range g.instances {
+		if i.idle() {
+			g.beginStop(i, &fx)
+		}
+	}
+	g.shed() // starts that only the minimum wanted
+	fx.empty = true
+	return fx
+}
+
+// Adopt adds an instance that outlived an earlier run of the platform. It
+// serves as if it had been started now; the pool owns it from here on. It is
+// stopped when its revision is not current, and, since it may have been used
+// already, when it is single-use: at once, or at the end of its keepalive if
+// that is how its function wants it. Before the first SetRevisions every
+// revision counts as current.
+func (p *Pool) Adopt(rev *faas.Revision, inst sandbox.Instance) {
+	g := p.lock(rev)
+	i := newInstance(g, inst, time.Now())
+	i.spent = rev.Function.SingleUse != faas.Reuse
+	fx := p.enter(g, i, false)
+	g.mu.Unlock()
+	p.watch(i)
+	p.apply(g, fx)
+}

@@ -1,0 +1,94 @@
+package gvisor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/unifaas/unifaas/internal/faas"
+)
+
+// keep remembers fd to be closed at the end of the start.
+func (s *starter) keep(fd int, err error) (int, error) {
+	if err == nil {
+		s.fds = append(s.fds, fd)
+	}
+	return fd, err
+}
+
+func (s *starter) open(path string, flags int) (int, error) {
+	fd, err := s.keep(unix.Open(path, flags|unix.O_CLOEXEC, 0o600))
+	if err != nil {
+		return -1, fmt.Errorf("open %q: %w", path, err)
+	}
+	return fd, nil
+}
+
+// pipe makes a pipe, keeps our end in *ours, and returns the child's: the
+// writing one if childWrites.
+func (s *starter) pipe(ours **os.File, childWrites bool) (int, error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return -1, os.NewSyscallError("pipe2", err)
+	}
+	mine, child := p[1], p[0]
+	if childWrites {
+		mine, child = p[0], p[1]
+	}
+	if err := unix.SetNonblock(mine, true); err != nil {
+		return -1, errors.Join(err, unix.Close(mine), unix.Close(child))
+	}
+	*ours = os.NewFile(uintptr(mine), "pipe")
+	return s.keep(child, nil)
+}
+
+// openDiagnostics makes the sandbox's own standard error: a file in memory,
+// for the reason of a sandbox that breaks.
+func (s *starter) openDiagnostics() error {
+	fd, err := unix.MemfdCreate("diagnostics", unix.MFD_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("make diagnostics file: %w", err)
+	}
+	s.inst.diagnostics = os.NewFile(uintptr(fd), "diagnostics")
+	return nil
+}
+
+// close closes what only the child needs. It may be called twice.
+func (s *starter) close() {
+	for _, fd := range s.fds {
+		_ = unix.Close(fd)
+	}
+	s.fds = nil
+	if s.inst.pid != 0 && s.gate != nil {
+		_ = s.gate.Close()
+		s.gate = nil
+	}
+}
+
+// explain turns a start's error into one for people, with the sandbox's own
+// words where it left some.
+func (s *starter) explain(ctx context.Context, err error) error {
+	ref := s.art.rev.Function.Ref
+	if ctx.Err() != nil {
+		return faas.Errorf(faas.KindOf(ctx.Err()), "start function %q in gVisor: %w", ref, err)
+	}
+	if words := firstLine(s.inst.diagnostics); words != "" {
+		err = fmt.Errorf("%w: %s", err, words)
+	}
+	return faas.Errorf(faas.KindBroken, "start function %q in gVisor: %w", ref, err)
+}
+
+// firstLine returns the first line of a sandbox's diagnostics, bounded.
+func firstLine(f *os.File) string {
+	if f == nil {
+		return ""
+	}
+	b := make([]byte, 512)
+	n, _ := f.ReadAt(b, 0)
+	line, _, _ := bytes.Cut(bytes.TrimSpace(b[:n]), []byte("\n"))
+	return string(line)
+}

@@ -1,0 +1,115 @@
+package sandboxtest_test
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/sandbox"
+	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
+)
+
+// bareProcess is what a process without a sandbox lacks.
+func bareProcess() map[sandboxtest.Promise]string {
+	lacks := inProcess()
+	delete(lacks, sandboxtest.OutlivesPlatform)
+	for p := range lacks {
+		lacks[p] = "it is a bare process"
+	}
+	return lacks
+}
+
+func TestProcessConforms(t *testing.T) {
+	sandboxtest.Run(t, sandboxtest.Harness{
+		New:   func(testing.TB, sandbox.Host) sandbox.Driver { return &processDriver{} },
+		Lacks: bareProcess(),
+	})
+}
+
+const (
+	flawEnv = "SANDBOXTEST_FLAW"
+	jailEnv = "SANDBOXTEST_JAIL"
+)
+
+// TestFlawed is not a test by itself: [TestTheSuiteFindsFlaws] runs it.
+func TestFlawed(t *testing.T) {
+	found, jail := flaw(os.Getenv(flawEnv)), os.Getenv(jailEnv) != ""
+	if found == "" && !jail {
+		return
+	}
+	lacks := bareProcess()
+	if jail {
+		lacks = nil
+	}
+	sandboxtest.Run(t, sandboxtest.Harness{
+		New:     func(testing.TB, sandbox.Host) sandbox.Driver { return &processDriver{flaw: found, jail: jail} },
+		Lacks:   lacks,
+		Timeout: 4 * time.Second,
+	})
+}
+
+// fails runs one case of the suite against a flawed driver, and wants it to
+// fail with that message.
+func fails(t *testing.T, name, message string, env ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFlawed$/^"+name+"$", "-test.v", "-test.timeout=60s")
+	cmd.Env = append(os.Environ(), env...)
+	cmd.WaitDelay = time.Second // a leaked process may hold the output open
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "--- FAIL: TestFlawed/"+name) || !strings.Contains(string(out), message) {
+		t.Errorf("case %s: got %v, want a failure with %q\n%s", name, err, message, out)
+	}
+}
+
+func TestTheSuiteFindsFlaws(t *testing.T) {
+	for _, c := range []struct {
+		flaw    flaw
+		test    string
+		message string
+	}{
+		{leakProcess, "StopBeforeReady", "left behind: process"},
+		{leakDescriptor, "Cycles", "descriptor to /dev/null"},
+		{leakGoroutine, "Cycles", "found unexpected goroutines"},
+		{recordNothing, "RecordFails", "Start records nothing"},
+		{recordLate, "RecoverAfterCrash", "left behind: process"},
+		{recordUnheard, "RecordFails", "Start did not mind"},
+		{ignoreExit, "ExitsAtOnce", "want code 7"},
+		{ignoreExit, "ExitSignal", "want signal 11"},
+		{ignoreContext, "NeverListens", "panic: test timed out"},
+		{quantise, "ExitsAtOnce", "Ready told only after"},
+		{bufferOutput, "OutputWithSlowReader", "bytes of output are buffered"},
+		{closeOutput, "OutputStaysOpen", "the driver closed Spec.Output"},
+		{stopOnce, "StopIsIdempotent", "stopped before"},
+		{recoverNothing, "RecoverTakesOver", "Recover: instance is gone"},
+		{recoverAnything, "RecoverOfOneThatExited", "want ErrGone"},
+	} {
+		t.Run(string(c.flaw)+"/"+c.test, func(t *testing.T) {
+			fails(t, c.test, c.message, flawEnv+"="+string(c.flaw))
+		})
+	}
+}
+
+// TestTheSuiteFindsWhatIsNotIsolated runs the function in a folder, as root,
+// and claims that to be a sandbox.
+func TestTheSuiteFindsWhatIsNotIsolated(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("chroot needs root")
+	}
+	for name, message := range map[string]string{
+		"Program":            "want 1234:2345",
+		"ProcessesAreHidden": "want the function's alone",
+		"ReadOnlyRoot":       "the function wrote /new",
+		"NoNetwork":          "on the host",
+		"NoPrivileges":       "want no capability",
+		"HostIsHidden":       "the instance has the host's name",
+		"TmpIsPrivate":       "another instance finds /tmp/mine",
+		"BoundedDisk":        "over its limit",
+		"MemoryLimit":        "512 MiB were allocated",
+		"PidsLimit":          "processes were started",
+		"CPULimit":           "the limit is 0.5",
+	} {
+		t.Run(name, func(t *testing.T) { fails(t, name, message, jailEnv+"=1") })
+	}
+}

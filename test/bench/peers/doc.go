@@ -1,0 +1,4 @@
+// Package peers runs what the platform is compared with: nginx, gVisor's own
+// command runsc without a platform, and Docker. Each is configured as someone
+// would who wants it to look good. It measures nothing.
+package peers

@@ -1,0 +1,254 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestChurnLeavesNothing is two hundred cold starts and stops of several
+// functions, of which a third end by violence at a random moment: of the
+// function, of its sandbox, of the platform. newPlatform's cleanup checks
+// that nothing is left on the host.
+func TestChurnLeavesNothing(t *testing.T) {
+	c := &churn{
+		T: t, platform: newPlatform(t),
+		cycles: setting(t, "UNIFAAS_E2E_CYCLES", 200), seed: uint64(setting(t, "UNIFAAS_E2E_SEED", 1)),
+	}
+	for i := range 4 {
+		c.functions = append(c.functions, c.platform.deploy(t, fmt.Sprintf("churn-%d", i), "single-use = true"))
+	}
+	c.platform.start(t)
+	node := c.platform.status.Node
+	const workers = 3
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(c.work)
+	}
+	all.Wait()
+	t.Logf("%d cycles: killed %d functions, %d sandboxes, %d platforms; %d requests were disturbed",
+		c.cycles, c.killed[byFunction].Load(), c.killed[bySandbox].Load(), c.killed[byPlatform].Load(), c.disturbed.Load())
+	if n := c.killed[byFunction].Load() + c.killed[bySandbox].Load() + c.killed[byPlatform].Load(); int(n) < c.cycles/4 {
+		t.Errorf("only %d of %d cycles ended by violence, want about a third", n, c.cycles)
+	}
+
+	c.platform.stop(t)
+	c.platform.start(t)
+	if c.platform.status.Node != node {
+		t.Errorf("the node was %s, is %s", node, c.platform.status.Node)
+	}
+	for _, f := range c.functions {
+		c.platform.want(t, f, "/hello")
+	}
+	c.platform.stop(t)
+	c.wantBoundedLogs()
+}
+
+type violence int
+
+const (
+	peace violence = iota
+	byFunction
+	bySandbox
+	byPlatform
+	kinds
+)
+
+// A churn is the state of the test above.
+type churn struct {
+	*testing.T
+	platform  *platform
+	functions []string
+	cycles    int
+	seed      uint64
+
+	next      atomic.Int64
+	killed    [kinds]atomic.Int64
+	disturbed atomic.Int64
+	// storms counts the violent acts that may hit anybody's request: a request
+	// during which it did not change must succeed.
+	storms atomic.Int64
+	// up is held for reading while a request is prepared, for writing while
+	// there is no platform.
+	up sync.RWMutex
+}
+
+func (c *churn) work() {
+	for {
+		i := int(c.next.Add(1)) - 1
+		if i >= c.cycles || c.Failed() {
+			return
+		}
+		// A generator of its own for each cycle: what happens in it does not
+		// depend on which worker takes it, or when.
+		c.cycle(i, rand.New(rand.NewPCG(c.seed, uint64(i))))
+	}
+}
+
+func (c *churn) cycle(i int, rng *rand.Rand) {
+	function := c.functions[i%len(c.functions)]
+	how := peace
+	if rng.IntN(3) == 0 {
+		how = violence(1 + rng.IntN(int(kinds)-1))
+	}
+	moment := time.Duration(rng.IntN(400)) * time.Millisecond
+	path := "/hello"
+	if how == byFunction {
+		path = []string{"/exit?code=1", "/kill?signal=9", "/kill?signal=11"}[rng.IntN(3)]
+	}
+	c.up.RLock()
+	url, storms := c.platform.at(function, path), c.storms.Load()
+	c.up.RUnlock()
+	answered := make(chan error, 1)
+	go func() {
+		a, err := fetch(context.Background(), "GET", url, nil)
+		answered <- judge(how, a, err)
+	}()
+	switch how {
+	case bySandbox:
+		time.Sleep(moment)
+		c.killSandbox(rng)
+	case byPlatform:
+		time.Sleep(moment)
+		c.killPlatform()
+	case byFunction:
+		c.killed[byFunction].Add(1)
+	}
+	err := <-answered
+	switch {
+	case err == nil:
+	case strings.Contains(err.Error(), context.DeadlineExceeded.Error()):
+		c.Errorf("cycle %d (%s): no answer in %v", i, path, patience)
+	case c.storms.Load() != storms:
+		c.disturbed.Add(1)
+	default:
+		c.Errorf("cycle %d (%s), which nothing disturbed: %v", i, path, err)
+	}
+}
+
+func judge(how violence, a answer, err error) error {
+	if err != nil {
+		return err
+	}
+	want := 200
+	if how == byFunction {
+		want = 502
+	}
+	if a.status != want {
+		return fmt.Errorf("status %d, want %d: %s", a.status, want, a.body)
+	}
+	return nil
+}
+
+// killSandbox kills one of the platform's processes that is not the platform:
+// a sandbox, or a process of the function inside.
+func (c *churn) killSandbox(rng *rand.Rand) {
+	c.up.RLock()
+	defer c.up.RUnlock()
+	victims := processesOf(c.platform.status.Node)
+	if len(victims) == 0 {
+		return // this moment is before or after everybody's life
+	}
+	c.storms.Add(1)
+	victim := victims[rng.IntN(len(victims))]
+	fd, err := unix.PidfdOpen(victim, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	// Only now is it sure that the number still means the same process.
+	if !strings.Contains(commandLine(victim), c.platform.status.Node) && !isStub(victim, c.platform.status.Node) {
+		return
+	}
+	if unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
+		c.killed[bySandbox].Add(1)
+	}
+}
+
+func (c *churn) killPlatform() {
+	c.up.Lock()
+	defer c.up.Unlock()
+	c.storms.Add(1)
+	c.killed[byPlatform].Add(1)
+	// No Fatal here: this is not the test's goroutine.
+	if err := c.platform.cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		c.Error(err)
+	}
+	if _, err := c.platform.await(); err != nil {
+		c.Error(err)
+	}
+	if err := c.platform.launch(); err != nil {
+		c.Error(err)
+	}
+}
+
+// wantBoundedLogs checks the only thing that may grow with the instances.
+func (c *churn) wantBoundedLogs() {
+	for _, f := range c.functions {
+		files, err := filepath.Glob(filepath.Join(c.platform.state, "logs", f, "*"))
+		if err != nil {
+			c.Fatal(err)
+		}
+		if len(files) > 2*20 {
+			c.Errorf("%d log files of %s, want at most two of each of the last 20 instances", len(files), f)
+		}
+	}
+}
+
+// processesOf lists the sandboxes of a node, known by their command lines, and
+// their children.
+func processesOf(node string) []int {
+	entries, _ := os.ReadDir("/proc")
+	var found []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if isSandbox(pid, node) || isStub(pid, node) {
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+// isSandbox reports whether pid is a sandbox: its last argument is the id of
+// an instance, which begins with the node's.
+func isSandbox(pid int, node string) bool {
+	args := strings.Split(strings.TrimSuffix(commandLine(pid), "\x00"), "\x00")
+	return strings.HasPrefix(args[len(args)-1], node+"-")
+}
+
+func isStub(pid int, node string) bool {
+	parent := parentOf(pid)
+	return parent > 1 && isSandbox(parent, node)
+}
+
+func commandLine(pid int) string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return string(b)
+}
+
+// parentOf reads the fourth field of /proc/PID/stat (proc(5)); the second may
+// hold anything, in parentheses.
+func parentOf(pid int) int {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	text := string(b)
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	if len(fields) < 2 {
+		return 0
+	}
+	parent, _ := strconv.Atoi(fields[1])
+	return parent
+}

@@ -1,0 +1,85 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/unifaas/unifaas/internal/control"
+	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
+)
+
+// TestFirstUse does what the README has a newcomer do.
+func TestFirstUse(t *testing.T) {
+	p := newPlatform(t)
+	p.functions = samples(t)
+	p.start(t)
+	for _, c := range []struct{ function, path, says string }{
+		{"hello-go", "/hello", "ello"},
+		{"hello-node", "/", "ello"},
+		{"benchmark", "/hello", "ello"},
+		{"benchmark", "/fib?n=20", "6765"},
+	} {
+		t.Run(c.function+c.path, func(t *testing.T) {
+			if c.function == "hello-node" {
+				needsNode(t)
+			}
+			if body := p.want(t, c.function, c.path); !strings.Contains(body, c.says) {
+				t.Errorf("answered %q, want something with %q", body, c.says)
+			}
+		})
+	}
+	for name, f := range p.list(t) {
+		if f.Error != "" && name != "hello-node" {
+			t.Errorf("function %s: %s", name, f.Error)
+		}
+	}
+	for _, w := range []string{"/fft?n=1024", "/matrix?n=64", "/read", "/unzip", "/alloc?mib=8", "/static"} {
+		if a := p.get(t, "benchmark", w); a.status != 200 {
+			t.Errorf("benchmark%s: %d %s", w, a.status, a.body)
+		}
+	}
+	p.stop(t)
+}
+
+// samples returns the folder of the sample functions, built. UNIFAAS_SAMPLES
+// names one that is.
+func samples(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("UNIFAAS_SAMPLES")
+	if dir == "" {
+		out, err := exec.Command("make", "-C", "../..", "functions").CombinedOutput()
+		if err != nil {
+			t.Fatalf("make functions: %v\n%s", err, out)
+		}
+		dir = "../../build/functions"
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func needsNode(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("node"); err != nil {
+		sandboxtest.Skip(t, "gvisor", sandboxtest.Missing{What: "node", Remedy: "apt-get install nodejs"})
+	}
+}
+
+// TestWithoutNodeTheRestServes takes node out of the platform's PATH.
+func TestWithoutNodeTheRestServes(t *testing.T) {
+	p := newPlatform(t)
+	p.functions = samples(t)
+	p.env = []string{"PATH=" + p.tmp} // of what is set twice the last counts
+	p.start(t)
+	f := p.awaitFunction(t, "hello-node", "to be judged", func(f control.Function) bool { return f.Error != "" || f.Revision != "" })
+	if !strings.Contains(f.Error, "node") {
+		t.Errorf("hello-node without node: %+v", f)
+	}
+	p.want(t, "hello-go", "/hello")
+	wantProblem(t, p.get(t, "hello-node", "/"), 503)
+}
