@@ -89,6 +89,7 @@ func (x *exchange) serve() error {
 	err := x.req.Parse(head, c.g.limits)
 	if err != nil {
 		x.close = true // where the next request begins is not known
+		x.newID()
 		c.watch.begin(now, &x.limits)
 		return err
 	}

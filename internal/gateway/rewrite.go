@@ -139,20 +139,15 @@ func (x *exchange) buildResponse() {
 	hasID := false
 	for i := range r.Fields {
 		f := &r.Fields[i]
-		switch f.Known {
-		case http1.Connection, http1.ContentLength, http1.TransferEncoding, http1.KeepAlive,
-			http1.ProxyConnection, http1.TE, http1.Upgrade, http1.HTTP2Settings:
+		switch {
+		case f.Known.Hop(), f.Known == http1.ContentLength, r.Nominated(f):
 			continue
-		case http1.XRequestID:
+		case f.Known == http1.Trailer && (r.Body != http1.Chunked || x.req.Minor == 0):
+			continue
+		case f.Known == http1.XRequestID:
 			hasID = true
-		case http1.Trailer:
-			if r.Body != http1.Chunked || x.req.Minor == 0 {
-				continue
-			}
 		}
-		if !r.Nominated(f) {
-			b = f.Append(b)
-		}
+		b = f.Append(b)
 	}
 	if !hasID {
 		b = http1.AppendField(b, "X-Request-Id", x.id)

@@ -11,6 +11,7 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -69,6 +70,18 @@ func New(opts Options) (*Launcher, error) {
 		l.order = append(l.order, d.Name())
 	}
 	return l, nil
+}
+
+// Close gives up what the drivers keep beside instances. All instances must
+// have been stopped.
+func (l *Launcher) Close() error {
+	var errs []error
+	for _, name := range l.order {
+		if c, ok := l.drivers[name].Driver.(io.Closer); ok {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func readBootID() (string, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/unifaas/unifaas/internal/faas"
@@ -79,7 +80,9 @@ func (l *Launcher) recoverOne(ctx context.Context, rec sandbox.Record) (sandbox.
 	if err := inst.openOutput(); err != nil {
 		return nil, err
 	}
-	running, err := d.Recover(ctx, rec)
+	given := rec
+	given.Dir = filepath.Join(rec.Dir, boxDir) // as in the Spec that it was started with
+	running, err := d.Recover(ctx, given)
 	switch {
 	case errors.Is(err, sandbox.ErrGone):
 		return nil, errors.Join(inst.output.Close(), os.RemoveAll(rec.Dir))

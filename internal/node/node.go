@@ -106,6 +106,7 @@ func (n *Node) makeLauncher(reg *prometheus.Registry) (err error) {
 	if err != nil {
 		return err
 	}
+	n.onStop(func(context.Context) error { return n.launcher.Close() })
 	n.preparer = newPreparer(n.launcher, n.opts.Logger)
 	return nil
 }

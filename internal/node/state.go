@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -83,7 +84,7 @@ func lock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := flock(file); err != nil {
 		_ = file.Close()
 		holder, _ := os.ReadFile(path)
 		return nil, faas.Errorf(faas.KindInvalid,
@@ -94,6 +95,19 @@ func lock(dir string) (*os.File, error) {
 		_, _ = fmt.Fprintf(file, "%d\n", os.Getpid()) // a hint for people, nothing depends on it
 	}
 	return file, nil
+}
+
+// lockPatience is how long the holder of a lock may take to die: it is held
+// for a moment longer by a process that has just been killed.
+const lockPatience = 3 * time.Second
+
+func flock(file *os.File) error {
+	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil || !errors.Is(err, unix.EWOULDBLOCK) || time.Since(begin) > lockPatience {
+			return err
+		}
+	}
 }
 
 func checkSchema(path string) error {

@@ -12,7 +12,7 @@ const (
 	// openFiles is the limit of open files of a function: what systemd and
 	// Docker give by default, more than one instance's memory can use.
 	openFiles = 1 << 20
-	// sharedMemory bounds /dev/shm, in bytes; Docker's default.
+	// sharedMemory is Docker's default size of /dev/shm, in bytes.
 	sharedMemory = 64 << 20
 )
 
@@ -24,6 +24,8 @@ type Options struct {
 	Hostname string
 	// Tmp is mounted on /tmp. Its destination is filled in.
 	Tmp specs.Mount
+	// SharedMemory bounds /dev/shm, in bytes; 0 is Docker's 64 MiB.
+	SharedMemory int64
 	// Annotations are handed to the runtime.
 	Annotations map[string]string
 }
@@ -41,7 +43,7 @@ func Spec(rev *faas.Revision, o Options) (*specs.Spec, error) {
 		Process:     process,
 		Root:        &specs.Root{Path: o.Rootfs, Readonly: true},
 		Hostname:    o.Hostname,
-		Mounts:      mounts(o.Tmp, rev.Function.Limits.Memory),
+		Mounts:      mounts(o.Tmp, o.SharedMemory),
 		Annotations: o.Annotations,
 		Linux:       &specs.Linux{},
 	}, nil
@@ -85,10 +87,9 @@ func rlimits(l faas.Limits) []specs.POSIXRlimit {
 
 // mounts returns the file systems of every function. Each one that can be
 // written to is bounded.
-func mounts(tmp specs.Mount, memory int64) []specs.Mount {
-	shm := int64(sharedMemory)
-	if memory > 0 && memory/2 < shm {
-		shm = memory / 2
+func mounts(tmp specs.Mount, shm int64) []specs.Mount {
+	if shm == 0 {
+		shm = sharedMemory
 	}
 	tmp.Destination = "/tmp"
 	return []specs.Mount{

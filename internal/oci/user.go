@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // lookupUser resolves an image's user, "user[:group]" with names or numbers
@@ -76,7 +77,8 @@ func findRow(rootfs, file, key string, idField int) ([]string, error) {
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	f, err := root.Open(file)
+	// Not blocking: the image's author may have put a FIFO there.
+	f, err := root.OpenFile(file, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -84,6 +86,9 @@ func findRow(rootfs, file, key string, idField int) ([]string, error) {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, fmt.Errorf("the image's /%s is not a regular file", file))
+	}
 	return scanRows(f, key, idField)
 }
 

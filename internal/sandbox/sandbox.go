@@ -135,7 +135,7 @@ type Record struct {
 	Revision *faas.Revision  `json:"revision"`
 	BootID   string          `json:"boot_id"`
 	Created  time.Time       `json:"created"`
-	Dir      string          `json:"-"`
+	Dir      string          `json:"-"` // the Spec's Dir
 	State    json.RawMessage `json:"state,omitempty"`
 }
 

@@ -37,20 +37,33 @@ func (g *Group) Start(fork func(attr *syscall.SysProcAttr) error) error {
 		return fork(attr)
 	}
 	result := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		err := g.enter(home)
-		if err == nil {
-			err = fork(attr)
-		}
-		// A thread that can't go home must not serve the platform from inside
-		// an instance's limits: left locked, it ends with this goroutine.
-		if leave(home) == nil {
-			runtime.UnlockOSThread()
-		}
-		result <- err
-	}()
+	go g.onThread(home, func() error { return fork(attr) }, result)
 	return <-result
+}
+
+// onThread runs fork on a thread of its own that is inside the group
+// meanwhile. It must not be the process's first one, whose memory cgroup is
+// that of the whole process.
+func (g *Group) onThread(home map[string]string, fork func() error, result chan<- error) {
+	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		again := make(chan error, 1)
+		go g.onThread(home, fork, again)
+		err := <-again
+		runtime.UnlockOSThread()
+		result <- err
+		return
+	}
+	err := g.enter(home)
+	if err == nil {
+		err = fork()
+	}
+	// A thread that can't go home must not serve the platform from inside an
+	// instance's limits: left locked, it ends with this goroutine.
+	if leave(home) == nil {
+		runtime.UnlockOSThread()
+	}
+	result <- err
 }
 
 // enter moves the calling thread into the group's version 1 folders.

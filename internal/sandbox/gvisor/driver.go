@@ -34,8 +34,10 @@ type Driver struct {
 	groups  cgroup.Layout
 	images  imageStore
 
-	// limited is nil when instances get cgroups, else why they don't.
+	// limited returns nil when instances get cgroups, else why they don't.
 	limited func() error
+	// parent keeps the groups' parent from going while a group is made in it.
+	parent sync.RWMutex
 }
 
 var (
@@ -72,11 +74,30 @@ func (d *Driver) tryCgroup() error {
 		return fmt.Errorf("no cgroup controller for %v", missing)
 	}
 	name := fmt.Sprintf("%s-probe-%d", d.host.Node, os.Getpid())
-	group, err := d.groups.Create(d.cgroupParent(), name, cgroup.Limits{Memory: 1 << 20, Pids: 1})
+	group, err := d.createGroup(name, cgroup.Limits{Memory: 1 << 20, Pids: 1})
 	if err != nil {
 		return err
 	}
-	return group.Remove(context.Background())
+	return d.removeGroup(context.Background(), group)
+}
+
+func (d *Driver) createGroup(name string, limits cgroup.Limits) (*cgroup.Group, error) {
+	d.parent.RLock()
+	defer d.parent.RUnlock()
+	return d.groups.Create(d.cgroupParent(), name, limits)
+}
+
+// removeGroup removes a group, and the parent with the last one.
+func (d *Driver) removeGroup(ctx context.Context, group *cgroup.Group) error {
+	if err := group.Remove(ctx); err != nil {
+		return err
+	}
+	// Held by others, it is in use: whoever is last removes it.
+	if !d.parent.TryLock() {
+		return nil
+	}
+	defer d.parent.Unlock()
+	return d.groups.RemoveParent(d.cgroupParent())
 }
 
 // An artifact is what all instances of a revision share.
@@ -117,9 +138,5 @@ func cpus(limit float64) int {
 	}
 	return min(max(2, int(limit+0.999)), host)
 }
-
-// Close removes the empty parent of the instances' groups. Instances that
-// still run go on, and keep it.
-func (d *Driver) Close() error { return d.groups.RemoveParent(d.cgroupParent()) }
 
 var errNotOurs = errors.New("artifact was not made by the gvisor driver")

@@ -90,7 +90,7 @@ func (d *Driver) Sweep(ctx context.Context, known map[string]bool) error {
 	errs = append(errs, err)
 	for _, name := range names {
 		if !known[name] {
-			errs = append(errs, d.groups.At(d.cgroupParent(), name).Remove(ctx))
+			errs = append(errs, d.removeGroup(ctx, d.groups.At(d.cgroupParent(), name)))
 		}
 	}
 	errs = append(errs, d.images.sweep())

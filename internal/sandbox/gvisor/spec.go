@@ -39,6 +39,7 @@ func newSpec(rev *faas.Revision) (*specs.Spec, error) {
 	return oci.Spec(rev, oci.Options{
 		Rootfs:   "/rootfs",
 		Hostname: rev.Function.Ref.Name,
+		SharedMemory: min(limits.Disk, 64<<20),
 		Tmp: specs.Mount{
 			Type: "bind", Source: "/disk",
 			Options: []string{"nosuid", "nodev", "mode=1777", "size=" + strconv.FormatInt(limits.Disk, 10)},

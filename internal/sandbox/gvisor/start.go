@@ -111,7 +111,7 @@ func (s *starter) makeGroup(context.Context) error {
 	if err := s.spec.Record(s.state); err != nil {
 		return fmt.Errorf("record cgroup: %w", err)
 	}
-	group, err := s.driver.groups.Create(s.driver.cgroupParent(), s.spec.ID, cgroup.Limits{
+	group, err := s.driver.createGroup(s.spec.ID, cgroup.Limits{
 		Memory: s.limits.Memory + overhead,
 		Pids:   s.limits.Pids + ownThreads,
 	})

@@ -30,7 +30,7 @@ func (i *instance) release(ctx context.Context) error {
 	i.control.close()
 	var errs []error
 	if i.group != nil {
-		errs = append(errs, i.group.Remove(ctx))
+		errs = append(errs, i.driver.removeGroup(ctx, i.group))
 	}
 	if err := os.Remove(filepath.Join(i.dir, socketName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)

@@ -134,8 +134,8 @@ func (i *fakeInstance) run() {
 		Done:    i.done,
 		Listen:  i.startListening,
 		Exit:    func(code int) { i.end(sandbox.Exit{Code: code}); runtime.Goexit() },
-		Kill: func(s syscall.Signal) {
-			i.end(sandbox.Exit{Code: -1, Signal: int(s)})
+		Crash: func() {
+			i.end(sandbox.Exit{Code: -1, Signal: int(syscall.SIGSEGV)})
 			runtime.Goexit()
 		},
 	}

@@ -47,6 +47,9 @@ type Harness struct {
 	New func(t testing.TB, host sandbox.Host) sandbox.Driver
 	// Exe is the Host's Exe; default is the test's own binary.
 	Exe string
+	// Guest is the path of the suite's guest, [guestPackage], as a static
+	// binary; default is to build it.
+	Guest string
 	// Lacks says which promises the driver does not give, and why not.
 	Lacks map[Promise]string
 	// Timeout bounds each step that should take an instant, generously since
@@ -78,7 +81,7 @@ func Run(t *testing.T, h Harness) {
 	if c := probe.driver.Probe(ctx); !c.Works {
 		Skip(t, name, NotWorking{Why: c.Reason, Remedy: c.Remedy})
 	}
-	s.rootfs = buildRootfs(t)
+	s.rootfs = buildRootfs(t, h.Guest)
 	for _, c := range allCases() {
 		t.Run(c.name, func(t *testing.T) {
 			for _, p := range c.needs {
@@ -120,7 +123,7 @@ const guestPackage = "github.com/unifaas/unifaas/internal/sandbox/sandboxtest/gu
 
 // buildRootfs makes the root file system that every instance of the suite
 // has. The program is built anew each time; Go's build cache makes that cheap.
-func buildRootfs(t *testing.T) string {
+func buildRootfs(t *testing.T, guest string) string {
 	t.Helper()
 	rootfs := filepath.Join(shortTempDir(t), "rootfs")
 	for _, dir := range []string{"dev", "etc", "proc", "sys", "tmp", "work"} {
@@ -135,7 +138,14 @@ func buildRootfs(t *testing.T) string {
 	if err := os.WriteFile(filepath.Join(rootfs, "etc", "passwd"), []byte(passwd), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(rootfs, "guest"), guestPackage)
+	program := filepath.Join(rootfs, "guest")
+	if guest != "" {
+		if err := os.Link(guest, program); err != nil {
+			t.Fatal(err)
+		}
+		return rootfs
+	}
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, guestPackage)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the suite's guest: %v\n%s", err, out)

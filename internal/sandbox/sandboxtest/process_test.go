@@ -88,7 +88,9 @@ func (d *processDriver) Start(ctx context.Context, artifact sandbox.Artifact, sp
 	inst := &processInstance{id: spec.ID, port: port, done: make(chan struct{}), driver: d, output: spec.Output}
 	cmd := d.command(artifact.(string), spec, port)
 	if d.flaw == bufferOutput {
-		cmd.Stdout, cmd.Stderr = &inst.buffer, &inst.buffer
+		hoard := &hoarder{out: spec.Output, more: make(chan struct{}, 1)}
+		go hoard.drain()
+		cmd.Stdout, cmd.Stderr = hoard, hoard
 	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -126,7 +128,7 @@ func (d *processDriver) command(rootfs string, spec sandbox.Spec, port int) *exe
 	cmd := exec.Command(filepath.Join(rootfs, "guest"), spec.ID)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if d.jail {
-		cmd = exec.Command("/bin/sh", "-c", `mount -t proc proc "$0/proc" && exec chroot "$0" /guest "$1"`, rootfs, spec.ID)
+		cmd = exec.Command("/bin/sh", "-c", `mount -t proc proc "$0/proc" && mount --bind /dev "$0/dev" && exec chroot "$0" /guest "$1"`, rootfs, spec.ID)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: syscall.CLONE_NEWNS}
 	}
 	cmd.Env = append(spec.Revision.Environ(), "PORT="+strconv.Itoa(port))
@@ -183,7 +185,6 @@ type processInstance struct {
 	port, pid int
 	driver    *processDriver
 	output    *os.File
-	buffer    bytes.Buffer
 	done      chan struct{}
 
 	mu      sync.Mutex
@@ -280,5 +281,35 @@ func (i *processInstance) Stop(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// A hoarder takes any amount of output at once and passes it on when it can.
+type hoarder struct {
+	out  *os.File
+	more chan struct{}
+	mu   sync.Mutex
+	kept bytes.Buffer
+}
+
+func (h *hoarder) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	select {
+	case h.more <- struct{}{}:
+	default:
+	}
+	return h.kept.Write(b[:min(len(b), 64<<20)])
+}
+
+func (h *hoarder) drain() {
+	piece := make([]byte, 4096)
+	for range h.more {
+		h.mu.Lock()
+		n, _ := h.kept.Read(piece)
+		h.mu.Unlock()
+		if _, err := h.out.Write(piece[:n]); err != nil {
+			return
+		}
 	}
 }

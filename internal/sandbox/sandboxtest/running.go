@@ -105,6 +105,14 @@ func (r *running) getJSON(path string, into any) {
 	decode(r.f, r.get(path), into)
 }
 
+// crash makes the function end by SIGSEGV.
+func (r *running) crash() {
+	r.f.Helper()
+	if answer, err := r.request(r.f.ctx(), http.MethodGet, "/crash", nil); err == nil {
+		r.f.Errorf("an instance that crashed has answered %q", answer)
+	}
+}
+
 // wantHello checks that the instance answers.
 func (r *running) wantHello() {
 	r.f.Helper()

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -23,8 +22,8 @@ type Process struct {
 	Stderr  io.Writer
 	// Exit ends the process and does not return.
 	Exit func(code int)
-	// Kill ends the process with a signal and does not return.
-	Kill func(signal syscall.Signal)
+	// Crash ends the process by SIGSEGV and does not return.
+	Crash func()
 	// Listen opens the port on which the guest serves.
 	Listen func() (net.Listener, error)
 	// Handler answers the requests; nil means [Handler].
@@ -43,7 +42,7 @@ func Main() {
 		Stdout:  os.Stdout,
 		Stderr:  os.Stderr,
 		Exit:    os.Exit,
-		Kill:    killSelf,
+		Crash:   crash,
 		Listen: func() (net.Listener, error) {
 			port := os.Getenv(PortEnv)
 			if port == "" {
@@ -52,13 +51,6 @@ func Main() {
 			return net.Listen("tcp", ":"+port)
 		},
 	}))
-}
-
-func killSelf(signal syscall.Signal) {
-	if err := syscall.Kill(os.Getpid(), signal); err != nil {
-		fmt.Fprintln(os.Stderr, "guest: kill:", err)
-	}
-	select {}
 }
 
 // Run starts the guest in the way that p's environment asks for, and returns

@@ -10,7 +10,6 @@ import (
 	"os"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -34,7 +33,7 @@ import (
 //	/say?text=&err=        writes one line to an output
 //	/sleep?ms=             answers after ms, or never when the client goes
 //	/exit?code=            ends the process
-//	/kill?signal=          ends the process by a signal
+//	/crash                 ends the process by SIGSEGV
 func Handler(p Process) http.Handler {
 	g := &handler{p: p}
 	mux := http.NewServeMux()
@@ -43,7 +42,7 @@ func Handler(p Process) http.Handler {
 		"/halfclose": g.halfClose, "/info": g.info, "/file": g.file, "/write": g.write,
 		"/dial": g.dial, "/alloc": g.alloc, "/burn": g.burn, "/fork": g.fork,
 		"/print": g.print, "/printed": g.printed, "/say": g.say, "/sleep": g.sleep,
-		"/exit": g.exit, "/kill": g.kill,
+		"/exit": g.exit, "/crash": g.crash,
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			if err := serve(w, r); err != nil {
@@ -193,8 +192,8 @@ func (g *handler) exit(_ http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (g *handler) kill(_ http.ResponseWriter, r *http.Request) error {
-	g.p.Kill(syscall.Signal(number(r, "signal")))
+func (g *handler) crash(http.ResponseWriter, *http.Request) error {
+	g.p.Crash()
 	return nil
 }
 
