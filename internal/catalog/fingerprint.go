@@ -22,7 +22,7 @@ type print struct {
 
 func newPrint() *print { return &print{h: sha256.New()} }
 
-func (p *print) add(parts ...any) { fmt.Fprintf(p.h, "%q\n", parts) }
+func (p *print) add(parts ...any) { fmt.Fprintf(p.h, "%#v\n", parts) }
 
 func (p *print) sum() string { return hex.EncodeToString(p.h.Sum(nil)) }
 

@@ -27,6 +27,9 @@ type FolderOptions struct {
 	// a change to itself; default 10 s. Poll replaces it where the kernel
 	// can't watch enough folders; default 1 s.
 	Rescan, Poll time.Duration
+	// NoNotify has everything found by looking, every Poll: for file systems
+	// that don't tell of changes, such as NFS.
+	NoNotify bool
 }
 
 func (o *FolderOptions) setDefaults() {

@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"errors"
 	"runtime"
 	"sync"
 	"time"
@@ -44,7 +43,7 @@ type scanner struct {
 func newScanner(f *Folder, deliver func(Update)) *scanner {
 	return &scanner{
 		folder: f, opts: &f.opts, deliver: deliver,
-		items: map[string]*item{}, watches: newWatches(f.real, f.opts.Logger),
+		items: map[string]*item{}, watches: newWatches(f.real, !f.opts.NoNotify, f.opts.Logger),
 	}
 }
 
@@ -58,11 +57,11 @@ func (s *scanner) run(ctx context.Context) {
 		case e, ok := <-s.watches.events():
 			if ok {
 				s.event(e)
+			} else {
+				s.watches.lose()
 			}
-		case err := <-s.watches.errors():
-			if errors.Is(err, fsnotify.ErrEventOverflow) {
-				s.rescan = time.Now()
-			}
+		case <-s.watches.errors():
+			s.rescan = time.Now() // events were lost
 		case <-timer.C:
 		}
 		s.step(ctx)

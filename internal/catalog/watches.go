@@ -15,24 +15,36 @@ type watches struct {
 	root     string            // the folder of all functions, watched always
 	watcher  *fsnotify.Watcher // nil when the kernel gave none
 	degraded bool              // not all that should be is watched
+	said     bool              // that it is
 	dirs     map[string]map[string]bool
 	byName   map[string][]string
 }
 
-func newWatches(root string, logger *slog.Logger) *watches {
+func newWatches(root string, notify bool, logger *slog.Logger) *watches {
 	w := &watches{root: root, logger: logger, dirs: map[string]map[string]bool{}, byName: map[string][]string{}}
+	if !notify {
+		w.degraded = true
+		return w
+	}
 	var err error
 	if w.watcher, err = fsnotify.NewWatcher(); err != nil {
+		w.watcher = nil
 		w.degrade(err)
 	}
 	return w
 }
 
 func (w *watches) degrade(err error) {
-	if !w.degraded {
+	if !w.said {
 		w.logger.Warn("folders can't all be watched; polling instead, raise fs.inotify.max_user_watches or max_user_instances", "err", err)
 	}
-	w.degraded = true
+	w.degraded, w.said = true, true
+}
+
+// lose is called when the kernel's watch has ended by itself.
+func (w *watches) lose() {
+	w.watcher = nil
+	w.degrade(fsnotify.ErrClosed)
 }
 
 // close also ends the channels.

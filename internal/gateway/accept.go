@@ -49,18 +49,23 @@ func (g *Gateway) accept() {
 }
 
 // takeSlot waits until another connection is allowed; those that come
-// meanwhile wait in the kernel's backlog.
+// meanwhile wait in the kernel's backlog. When the gateway stops, connections
+// end and Accept says so.
 func (g *Gateway) takeSlot() {
 	select {
 	case g.slots <- struct{}{}:
 		return
 	default:
 	}
-	g.pressed.Store(true)
-	select {
-	case g.slots <- struct{}{}:
-	case <-g.base.Done(): // Accept tells that the listener is closed
-		g.slots <- struct{}{}
+	again := time.NewTicker(sweepEvery)
+	defer again.Stop()
+	for {
+		g.pressed.Store(true) // until then each sweep closes idle connections
+		select {
+		case g.slots <- struct{}{}:
+			return
+		case <-again.C:
+		}
 	}
 }
 

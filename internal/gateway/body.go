@@ -98,16 +98,13 @@ func (b *body) gather(s *stream, out *sink) error {
 
 // more waits for more of the body. The end of the connection is the end of an
 // UntilClose body and a fault in any other.
-func (b *body) more(s *stream, out *sink) error {
+func (b *body) more(s *stream) error {
 	err := s.fill()
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, io.EOF) && b.kind == http1.UntilClose:
 		b.done = true
-		if out.chunk {
-			out.buf = http1.AppendLastChunk(out.buf, nil)
-		}
 		return nil
 	case errors.Is(err, io.EOF):
 		err = io.ErrUnexpectedEOF

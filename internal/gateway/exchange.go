@@ -37,6 +37,7 @@ type exchange struct {
 	answered   bool // a final response head was given to the sink
 	continued  bool // the client was told to go on with its body
 	tunnelled  bool
+	aborted    bool // the connection ends without another byte
 	status     int
 	kind       faas.Kind
 	failed     bool
@@ -75,7 +76,7 @@ func (x *exchange) reset() {
 	x.start = time.Now()
 	x.rev, x.fm, x.path, x.id = nil, nil, nil, nil
 	x.emptyLine, x.toHead, x.idempotent, x.held, x.upgrading = false, false, false, false, false
-	x.close, x.answered, x.continued, x.tunnelled = false, false, false, false
+	x.close, x.answered, x.continued, x.tunnelled, x.aborted = false, false, false, false, false
 	x.status, x.kind, x.failed, x.sent = 0, 0, false, 0
 	x.pump.running = false
 }
@@ -196,7 +197,7 @@ func (x *exchange) fail(err error) {
 	x.kind = kindOf(err)
 	x.status = statusOf(err)
 	if x.answered && x.to.any || x.kind == faas.KindCanceled || errors.Is(err, errClientWrite) {
-		x.close = true
+		x.close, x.aborted = true, true
 		x.abort()
 		return
 	}

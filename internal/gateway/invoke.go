@@ -89,7 +89,11 @@ func (x *exchange) acquire() error {
 // releases it. A kept connection that turns out to be closed is replaced,
 // once, by a new one.
 func (x *exchange) attempt() error {
-	err := x.tryOn(x.call.idle.take())
+	whole := x.in.done || x.held
+	err := x.tryOn(x.call.idle.take(!whole))
+	for errors.Is(err, errNotQuiet) && x.call.up.reused {
+		err = x.tryOn(x.call.idle.take(!whole))
+	}
 	if err != nil && x.call.stale && x.repeatable(err) {
 		x.call.stale, x.call.sent = false, false
 		err = x.tryOn(nil)
@@ -149,10 +153,38 @@ func (x *exchange) tryOn(up *upConn) error {
 	if !x.c.watch.attach(up.Conn, g.tick.Load(), &x.limits, whole) {
 		return errEnded
 	}
-	if err := x.send(whole); err != nil {
+	var err error
+	if whole && up.raw != nil {
+		err = x.ask()
+	} else {
+		err = x.send(whole)
+	}
+	if err != nil {
 		return err
 	}
 	return x.respond()
+}
+
+// ask sends a request that is whole and has c.from hold the beginning of the
+// response.
+func (x *exchange) ask() error {
+	c := &x.call
+	n, got, err := c.up.ask(x.s.request, c.from.buf)
+	c.sent = c.sent || n > 0
+	switch {
+	case errors.Is(err, errNotQuiet):
+		return x.broken("closed the connection, or spoke before it was asked", err)
+	case got > 0:
+		c.from.w, c.heard = got, true
+		c.from.last.Store(c.from.clock.Load())
+		return nil
+	case n == 0 && err != nil && !timedOut(err):
+		c.stale = c.up.reused
+		return x.broken("closed the connection before it got the request", errors.Join(errSendTwice, err))
+	case err != nil:
+		return x.noHead(err)
+	}
+	return x.sendRest(x.s.request[n:], true)
 }
 
 // errEnded stands for the cause that the watch has.
@@ -203,11 +235,15 @@ func (x *exchange) broken(what string, err error) error {
 // send writes the head with what is there of the body, and has the rest of
 // the body pumped.
 func (x *exchange) send(whole bool) error {
+	return x.sendRest(x.s.request, whole)
+}
+
+func (x *exchange) sendRest(head []byte, whole bool) error {
 	c := &x.call
-	c.to.buf = x.s.request
+	c.to.buf = head
 	err := c.to.flush()
 	c.sent = c.sent || c.to.any
-	if err != nil && !c.to.any {
+	if err != nil && !c.sent {
 		c.stale = c.up.reused
 		return x.broken("closed the connection before it got the request", errors.Join(errSendTwice, err))
 	}

@@ -16,7 +16,7 @@ const lingerTimeout = 2 * time.Second
 // linger waits for the client to close, where it may still be sending.
 func (x *exchange) linger() {
 	c := x.c
-	if x.tunnelled || !x.failed && x.in.done || x.gone() {
+	if x.tunnelled || x.aborted || !x.failed && x.in.done || x.gone() {
 		return
 	}
 	if !closeWrite(c.nc) {

@@ -45,13 +45,24 @@ type document struct {
 	Instance string `json:"instance"` // the request id
 }
 
+// syntaxError returns the *http1.Error that err is. One that the function
+// caused has a kind and does not count.
+func syntaxError(err error) *http1.Error {
+	var known *faas.Error
+	var syntax *http1.Error
+	if errors.As(err, &known) || !errors.As(err, &syntax) {
+		return nil
+	}
+	return syntax
+}
+
 // kindOf is faas.KindOf for errors of the syntax too.
 func kindOf(err error) faas.Kind {
-	var syntax *http1.Error
+	syntax := syntaxError(err)
 	switch {
 	case errors.Is(err, errClientWrite):
 		return faas.KindCanceled
-	case !errors.As(err, &syntax):
+	case syntax == nil:
 		return faas.KindOf(err)
 	case syntax.Status == http.StatusRequestHeaderFieldsTooLarge, syntax.Status == http.StatusRequestURITooLong:
 		return faas.KindTooLarge
@@ -62,8 +73,7 @@ func kindOf(err error) faas.Kind {
 
 // statusOf prefers the status that the syntax asks for to its kind's.
 func statusOf(err error) int {
-	var syntax *http1.Error
-	if errors.As(err, &syntax) {
+	if syntax := syntaxError(err); syntax != nil {
 		return syntax.Status
 	}
 	return problems[kindOf(err)].status
@@ -79,8 +89,7 @@ func (x *exchange) describe(err error) document {
 		d.Title = http.StatusText(x.status)
 	}
 	var known *faas.Error
-	var syntax *http1.Error
-	if x.kind == faas.KindInternal && !errors.As(err, &known) && !errors.As(err, &syntax) {
+	if x.kind == faas.KindInternal && !errors.As(err, &known) {
 		// What such an error says is for the operator, not for the client.
 		d.Detail = "internal error; the platform's log has the reason under this request id"
 		x.c.g.opts.Logger.Error("request failed", "request", d.Instance, "function", x.function(), "err", err)

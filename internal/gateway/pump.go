@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/http1"
 )
 
@@ -60,7 +61,7 @@ func (x *exchange) pumpBody() {
 			err = asWrite(out.flush())
 		}
 		if err == nil && !b.done {
-			err = b.more(in, out)
+			err = b.more(in)
 			if err == nil {
 				continue
 			}
@@ -102,9 +103,7 @@ func (x *exchange) pumpEnded(err error) {
 
 // isRefusal tells a body that breaks the rules from a connection that broke.
 func isRefusal(err error) bool {
-	k := kindOf(err)
-	var syntax *http1.Error
-	return errors.As(err, &syntax) || problems[k].status == 413
+	return syntaxError(err) != nil || kindOf(err) == faas.KindTooLarge
 }
 
 // joinPump waits for the pump, for grace at most, and then stops it. It

@@ -117,7 +117,7 @@ func (x *exchange) final() error {
 		}
 		if err == nil {
 			x.c.watch.heard()
-			err = x.out.more(from, out)
+			err = x.out.more(from)
 		}
 		if err != nil {
 			return x.cutShort(err)

@@ -137,18 +137,24 @@ func TestEventsAreFlushedAtOnce(t *testing.T) {
 	}
 }
 
-// pattern is an endless stream that is cheap to make and to check.
-type pattern struct{ n int64 }
+// pattern is an endless stream that is cheap to make and repeats at no power
+// of two.
+type pattern struct{ n int }
+
+var patternBlock = func() (b [251 * 300]byte) {
+	for i := range b {
+		b[i] = byte(i % 251)
+	}
+	return b
+}()
 
 func (p *pattern) Read(b []byte) (int, error) {
-	for i := range b {
-		b[i] = byte((p.n + int64(i)) % 251)
-	}
-	p.n += int64(len(b))
-	return len(b), nil
+	n := copy(b, patternBlock[p.n:])
+	p.n = (p.n + n) % len(patternBlock)
+	return n, nil
 }
 
-const bigBody = 256 << 20
+const bigBody = 128 << 20
 
 func patternSum() [32]byte {
 	h := sha256.New()

@@ -17,6 +17,8 @@ type upConn struct {
 	net.Conn
 	raw    syscall.RawConn // nil when the connection has none
 	probe  func(fd uintptr) bool
+	step   func(fd uintptr) bool
+	trip   roundTrip
 	quiet  bool
 	reused bool
 	since  int64 // tick when it became idle
@@ -27,7 +29,7 @@ func newUpConn(nc net.Conn) *upConn {
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			u.raw = raw
-			u.probe = u.peek // once, so that a probe allocates nothing
+			u.probe, u.step = u.peek, u.next // once: a method's value is allocated
 		}
 	}
 	return u
@@ -78,8 +80,10 @@ func (g *Gateway) idleOf(lease Lease, concurrency int) *idleConns {
 	return placed
 }
 
-// take returns a connection that can carry a request, or nil.
-func (l *idleConns) take() *upConn {
+// take returns a connection that was kept, or nil. Unless it will be asked
+// with [upConn.ask], which finds out by itself, probe has it checked for
+// being able to carry a request.
+func (l *idleConns) take(probe bool) *upConn {
 	oldest := l.g.tick.Load() - int64(l.g.opts.UpstreamIdle)
 	for {
 		l.mu.Lock()
@@ -92,7 +96,7 @@ func (l *idleConns) take() *upConn {
 		l.conns[n] = nil
 		l.conns = l.conns[:n]
 		l.mu.Unlock()
-		if u.since >= oldest && u.alive() {
+		if u.since >= oldest && (!probe && u.raw != nil || u.alive()) {
 			u.reused = true
 			return u
 		}

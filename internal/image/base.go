@@ -26,7 +26,7 @@ func (b *binarySource) addBase(ctx context.Context, a *assembly) error {
 	for _, dir := range []struct {
 		path string
 		mode uint32
-	}{{"/root", 0o700}, {"/run", 0o755}, {"/var/tmp", 0o1777}} {
+	}{{"/root", 0o700}, {"/var/tmp", 0o1777}} {
 		if err := a.putDir(dir.path, dir.mode); err != nil {
 			return err
 		}

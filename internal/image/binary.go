@@ -38,6 +38,10 @@ func (b *binarySource) assemble(ctx context.Context, a *assembly, fn *faas.Funct
 	if err := b.addBase(ctx, a); err != nil {
 		return faas.ImageConfig{}, err
 	}
+	if a.tree.Has(name) {
+		return faas.ImageConfig{}, faas.Errorf(faas.KindInvalid,
+			"program %q would be %q in the image, which is taken; give it another name", program, name)
+	}
 	if err := a.putHost(ctx, name, program, 0o755); err != nil {
 		return faas.ImageConfig{}, err
 	}

@@ -77,11 +77,14 @@ func (l *Launcher) recoverOne(ctx context.Context, rec sandbox.Record) (sandbox.
 		return nil, fmt.Errorf("recover instance %q: sandbox %q is not in this build; run the version that started it once to clean up", rec.ID, rec.Sandbox)
 	}
 	inst := &instance{launcher: l, record: rec}
-	if err := inst.openOutput(); err != nil {
-		return nil, err
-	}
 	given := rec
 	given.Dir = filepath.Join(rec.Dir, boxDir) // as in the Spec that it was started with
+	if err := inst.openOutput(); err != nil {
+		if failed := giveUp(ctx, d, given); failed != nil {
+			return nil, errors.Join(err, failed)
+		}
+		return nil, errors.Join(err, os.RemoveAll(rec.Dir))
+	}
 	running, err := d.Recover(ctx, given)
 	switch {
 	case errors.Is(err, sandbox.ErrGone):
@@ -91,4 +94,17 @@ func (l *Launcher) recoverOne(ctx context.Context, rec sandbox.Record) (sandbox.
 	}
 	inst.Instance = running
 	return inst, nil
+}
+
+// giveUp ends an instance whose output can't be read any more: it would stand
+// still as soon as its FIFO is full.
+func giveUp(ctx context.Context, d sandbox.Driver, rec sandbox.Record) error {
+	running, err := d.Recover(ctx, rec)
+	switch {
+	case errors.Is(err, sandbox.ErrGone):
+		return nil
+	case err != nil:
+		return fmt.Errorf("recover instance %q: %w", rec.ID, err)
+	}
+	return running.Stop(ctx)
 }

@@ -84,6 +84,12 @@ func (x *index) all() []*group {
 
 // drop forgets g if there is nothing left in it.
 func (p *Pool) drop(g *group) {
+	g.mu.Lock()
+	keep := g.dead || !g.empty(time.Now())
+	g.mu.Unlock()
+	if keep { // without a lock that every request needs
+		return
+	}
 	x := &p.index
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -85,9 +85,8 @@ func (p *Pool) Acquire(ctx context.Context, rev *faas.Revision) (*Lease, error) 
 	now := time.Now()
 	err := g.refusal(now)
 	if err != nil {
-		fx := effects{empty: g.empty(now)}
 		g.mu.Unlock()
-		p.apply(g, fx)
+		p.drop(g)
 		return nil, err
 	}
 	w := newWaiter(now)
@@ -95,6 +94,9 @@ func (p *Pool) Acquire(ctx context.Context, rev *faas.Revision) (*Lease, error) 
 	g.mu.Unlock()
 	p.kick(g)
 	lease, err := p.await(ctx, g, w)
+	if err != nil {
+		p.drop(g)
+	}
 	g.waitSeconds.Observe(time.Since(w.since).Seconds())
 	return lease, err
 }
@@ -156,14 +158,11 @@ func (p *Pool) await(ctx context.Context, g *group, w *waiter) (*Lease, error) {
 func (p *Pool) leave(g *group, w *waiter) bool {
 	g.mu.Lock()
 	queued := w.queued
-	var fx effects
 	if queued {
 		g.waiters.remove(w)
 		g.shed()
-		fx.empty = g.empty(time.Now())
 	}
 	g.mu.Unlock()
-	p.apply(g, fx)
 	return queued
 }
 

@@ -43,25 +43,24 @@ func legNames() []string {
 
 // scale is how much is measured.
 type scale struct {
-	warmRounds    int
-	warmRun       time.Duration // of one program in one round; whole seconds
-	coldRounds    int
-	burstRounds   int
-	burst         int // starts at once
-	functions     int // registered, for the memory of an idle platform
-	idle          time.Duration
-	instances     int // warm, for the memory under load
-	soak          time.Duration
-	soakRate      int // requests per second
-	calibration   time.Duration
-	startDeadline time.Duration // for whatever is to come up
+	warmRounds  int
+	warmRun     time.Duration // of one program in one round; whole seconds
+	coldRounds  int
+	burstRounds int
+	burst       int // starts at once
+	functions   int // registered, for the memory of an idle platform
+	idle        time.Duration
+	instances   int // warm, for the memory under load
+	soak        time.Duration
+	soakRate    int // requests per second
+	calibration time.Duration
 }
 
 func fullScale() scale {
 	return scale{
 		warmRounds: 9, warmRun: 3 * time.Second, coldRounds: 25, burstRounds: 3, burst: 100,
 		functions: 1000, idle: time.Minute, instances: 100, soak: 5 * time.Minute, soakRate: 5000,
-		calibration: 10 * time.Second, startDeadline: 5 * time.Minute,
+		calibration: 10 * time.Second,
 	}
 }
 

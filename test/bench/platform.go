@@ -44,7 +44,7 @@ func (b *bench) startPlatform(ctx context.Context, name, exe string, functions m
 		return nil, err
 	}
 	p := &platform{Process: started, control: control.NewClient(run)}
-	err = b.await(ctx, p, "serve its functions", func(ctx context.Context) (bool, error) {
+	err = await(ctx, p, loadDeadline, "serve its functions", func(ctx context.Context) (bool, error) {
 		status, err := p.control.Status(ctx)
 		p.gateway = status.Gateway
 		return status.Ready && status.Functions == len(functions), err
@@ -72,9 +72,18 @@ func environment() []string {
 	return env
 }
 
+const (
+	// loadDeadline is for a platform to serve all of its functions.
+	loadDeadline = 5 * time.Minute
+	// settleDeadline is for instances to be there or to be gone, and
+	// settleEach is added for each one.
+	settleDeadline = 30 * time.Second
+	settleEach     = 3 * time.Second
+)
+
 // await polls a platform until a condition holds.
-func (b *bench) await(ctx context.Context, p *platform, what string, holds func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, b.scale.startDeadline)
+func await(ctx context.Context, p *platform, limit time.Duration, what string, holds func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		ok, err := holds(ctx)
@@ -93,8 +102,9 @@ func (b *bench) await(ctx context.Context, p *platform, what string, holds func(
 
 // awaitInstances waits until exactly n instances are there and each of them
 // waits for a request.
-func (b *bench) awaitInstances(ctx context.Context, p *platform, n int) error {
-	return b.await(ctx, p, fmt.Sprintf("have %d idle instances", n), func(ctx context.Context) (bool, error) {
+func (p *platform) awaitInstances(ctx context.Context, n int) error {
+	limit := settleDeadline + time.Duration(n)*settleEach
+	return await(ctx, p, limit, fmt.Sprintf("have %d idle instances", n), func(ctx context.Context) (bool, error) {
 		instances, err := p.control.Instances(ctx)
 		for _, i := range instances {
 			if i.State != "idle" {

@@ -108,14 +108,14 @@ func wrongArchitecture(t *testing.T, p *platform) {
 	}
 	path := filepath.Join(t.TempDir(), "server")
 	writeFile(t, path, string(data))
-	refused(t, p, "wrong-arch", fmt.Sprintf("image = %q\n", "file:"+path), path, "aarch64")
+	refused(t, p, "wrong-arch", fmt.Sprintf("image = %q\n", "file:"+path), path, "GOARCH")
 }
 
 func neverListens(t *testing.T, p *platform) {
 	name := p.deploy(t, "never", "start-timeout = \"1s\"\n[env]\nGUEST_MODE = \"never\"")
-	wantProblem(t, p.get(t, name, "/"), 504, name, "port 8080", "start-timeout")
+	wantProblem(t, p.get(t, name, "/"), 504, name, "not ready within 1s")
 	d := p.describe(t, name)
-	if d.FailedStarts == 0 || d.StartError == nil || !strings.Contains(d.StartError.Error, "8080") {
+	if d.FailedStarts == 0 || d.StartError == nil || !strings.Contains(d.StartError.Error, "port 8080 within 1s (start-timeout)") {
 		t.Errorf("describe tells of the start: %d failed, %+v", d.FailedStarts, d.StartError)
 	}
 	p.awaitInstances(t, name, 0)
@@ -171,7 +171,7 @@ func exitsBetweenRequests(t *testing.T, p *platform) {
 
 func exitsInARequest(t *testing.T, p *platform) {
 	name := p.deploy(t, "crashes", "")
-	for _, path := range []string{"/exit?code=7", "/kill?signal=11"} {
+	for _, path := range []string{"/exit?code=7", "/crash"} {
 		wantProblem(t, p.get(t, name, path), 502, name)
 		p.want(t, name, "/hello")
 	}
@@ -206,7 +206,7 @@ func fillsItsBacklog(t *testing.T, p *platform) {
 
 func neverAnswers(t *testing.T, p *platform) {
 	name := p.deploy(t, "mute", "timeout = { first-byte = \"500ms\" }")
-	wantProblem(t, p.get(t, name, "/wait"), 504, name, "first-byte")
+	wantProblem(t, p.get(t, name, "/wait"), 504, name, "500ms")
 	p.want(t, name, "/hello")
 }
 

@@ -105,7 +105,7 @@ func (c *churn) cycle(i int, rng *rand.Rand) {
 	moment := time.Duration(rng.IntN(400)) * time.Millisecond
 	path := "/hello"
 	if how == byFunction {
-		path = []string{"/exit?code=1", "/kill?signal=9", "/kill?signal=11"}[rng.IntN(3)]
+		path = []string{"/exit?code=1", "/exit?code=0", "/crash"}[rng.IntN(3)]
 	}
 	c.up.RLock()
 	url, storms := c.platform.at(function, path), c.storms.Load()

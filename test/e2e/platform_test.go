@@ -223,7 +223,20 @@ func (p *platform) finish() error {
 	for _, thing := range left {
 		errs = append(errs, fmt.Errorf("left behind: %s", thing))
 	}
+	if len(left) > 0 {
+		p.sweep()
+	}
 	return errors.Join(append(errs, os.RemoveAll(p.base))...)
+}
+
+// sweep ends the processes that a platform has left, so that one failure is
+// not the cause of others.
+func (p *platform) sweep() {
+	if node, err := p.node(); err == nil && node != "" {
+		for _, pid := range processesOf(node) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
 }
 
 // leftovers lists what a platform that has ended should not have left on the

@@ -1,6 +1,7 @@
 package gvisor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +17,8 @@ const (
 	sandboxName = "unifaas-gvisor"
 	// gateFD is where such a process waits for permission to go on.
 	gateFD = 3
+	// tunnelFD is its end of the tunnel.
+	tunnelFD = 4
 )
 
 // Dispatch runs this process as gVisor if it was started as such, and then
@@ -32,7 +35,7 @@ func Dispatch() {
 	switch {
 	case name == sandboxName:
 		passGate()
-		if err := raiseLoopback(os.Args); err != nil {
+		if err := errors.Join(raiseLoopback(os.Args), serveTunnel(tunnelFD)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -21,9 +21,7 @@ func (i *instance) watch() {
 	go func() {
 		defer close(status)
 		var ws uint32
-		asker := control{dir: i.dir}
-		defer asker.close()
-		if asker.call(ctx, boot.ContMgrWait, i.id, &ws) == nil {
+		if i.control.call(ctx, boot.ContMgrWait, i.id, &ws) == nil {
 			status <- unix.WaitStatus(ws)
 		}
 	}()

@@ -20,6 +20,7 @@ type instance struct {
 	ready   faas.Ready
 	memory  int64
 	control control
+	tunnel  tunnel
 
 	pid         int
 	pidfd       *os.File
@@ -27,7 +28,7 @@ type instance struct {
 	watched     bool // watch was called; done will be closed
 	group       *cgroup.Group
 	diagnostics *os.File
-	netns       *netns.Handle // set when the host kernel does its network and we may enter it
+	netns       *netns.Handle // set when the host kernel does its network
 
 	done chan struct{}
 	exit sandbox.Exit // valid once done is closed
@@ -41,6 +42,7 @@ func newInstance(d *Driver, id, dir string, rev *faas.Revision) *instance {
 		driver: d, id: id, dir: dir,
 		port: uint16(rev.Function.Port), ready: rev.Function.Ready,
 		control: control{dir: dir},
+		tunnel:  tunnel{dir: dir},
 		done:    make(chan struct{}),
 	}
 }

@@ -17,23 +17,26 @@ const (
 	hostNetwork = "--network=host"
 )
 
+// hostNetwork tells whether functions use the host kernel's network stack.
+// Only root may dial into the namespace that this takes.
+func (d *Driver) hostNetwork() bool { return d.options.HostNetwork && os.Geteuid() == 0 }
+
 func (d *Driver) networkFlag() string {
-	if d.options.HostNetwork {
+	if d.hostNetwork() {
 		return hostNetwork
 	}
 	return ownNetwork
 }
 
-// enterNetwork opens the instance's network namespace where its port is
-// reached through it. Only root may enter one; for others the sandbox opens
-// the connections, as it does with its own network.
-func (i *instance) enterNetwork() {
-	if !i.driver.options.HostNetwork || os.Geteuid() != 0 {
-		return
+// enterNetwork opens the network namespace through which the function's port
+// is reached, if that is the way in.
+func (i *instance) enterNetwork() error {
+	if !i.driver.hostNetwork() {
+		return nil
 	}
-	if handle, err := netns.OfProcess(i.pid); err == nil {
-		i.netns = handle
-	}
+	var err error
+	i.netns, err = netns.OfProcess(i.pid)
+	return err
 }
 
 // raiseLoopback switches the loopback device on in a new network namespace,

@@ -27,11 +27,11 @@ const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS |
 const nobody = 65534
 
 // newProcess describes a process whose standard input, output and error are
-// null, diagnostics and diagnostics, and that waits at gate.
-func newProcess(exe, id string, null, diagnostics, gate int) *process {
+// null, diagnostics and diagnostics, that waits at gate, and that serves tunnel.
+func newProcess(exe, id string, null, diagnostics, gate, tunnel int) *process {
 	return &process{
 		exe: exe, id: id,
-		files: []uintptr{uintptr(null), uintptr(diagnostics), uintptr(diagnostics), gateFD: uintptr(gate)},
+		files: []uintptr{uintptr(null), uintptr(diagnostics), uintptr(diagnostics), gateFD: uintptr(gate), tunnelFD: uintptr(tunnel)},
 		args:  []string{sandboxName, "--platform=systrap"},
 		boot:  []string{"boot", "--bundle=/", "--apply-caps", "--setup-root"},
 	}

@@ -15,9 +15,9 @@ const (
 	maxPoll   = 4 * time.Millisecond
 )
 
-// Ready returns once the function serves. Nothing in a sandbox tells when a
-// program begins to listen, so it is asked, at intervals far below what a
-// start takes.
+// Ready returns once the function serves. The sandbox tells of the moment at
+// which it listens; only what may come after that is polled, at intervals far
+// below what a start takes.
 func (i *instance) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -54,7 +54,7 @@ func (i *instance) notReady(ctx context.Context) error {
 // serves tells whether the readiness condition holds now. A callback is the
 // launcher's to wait for; after it, as before, the port must accept.
 func (i *instance) serves(ctx context.Context) bool {
-	conn, err := i.Dial(ctx)
+	conn, err := i.dial(ctx, true)
 	if err != nil {
 		return false
 	}

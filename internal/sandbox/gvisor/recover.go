@@ -42,7 +42,7 @@ func (d *Driver) Recover(ctx context.Context, rec sandbox.Record) (sandbox.Insta
 	if st.Pid != 0 {
 		i.hold(st)
 	}
-	if i.pidfd != nil && rec.Revision != nil && i.runs(ctx) {
+	if i.pidfd != nil && rec.Revision != nil && i.runs(ctx) && i.enterNetwork() == nil {
 		i.watch()
 		return i, nil
 	}
@@ -68,7 +68,6 @@ func (i *instance) hold(st state) {
 		return
 	}
 	i.pid, i.pidfd = st.Pid, os.NewFile(uintptr(fd), "pidfd")
-	i.enterNetwork()
 }
 
 // runs asks the sandbox whether its function runs. A start that was cut off

@@ -37,8 +37,8 @@ func withDefaults(l faas.Limits) faas.Limits {
 func newSpec(rev *faas.Revision) (*specs.Spec, error) {
 	limits := withDefaults(rev.Function.Limits)
 	return oci.Spec(rev, oci.Options{
-		Rootfs:   "/rootfs",
-		Hostname: rev.Function.Ref.Name,
+		Rootfs:       "/rootfs",
+		Hostname:     rev.Function.Ref.Name,
 		SharedMemory: min(limits.Disk, 64<<20),
 		Tmp: specs.Mount{
 			Type: "bind", Source: "/disk",

@@ -133,7 +133,11 @@ func (s *starter) openFiles(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.process = newProcess(s.driver.host.Exe, s.spec.ID, null, int(s.inst.diagnostics.Fd()), gate)
+	way, err := s.keep(listenTunnel(s.spec.Dir))
+	if err != nil {
+		return err
+	}
+	s.process = newProcess(s.driver.host.Exe, s.spec.ID, null, int(s.inst.diagnostics.Fd()), gate, way)
 	booted, err := s.pipe(&s.booted, true)
 	if err != nil {
 		return err
@@ -148,15 +152,10 @@ func (s *starter) openFiles(context.Context) error {
 }
 
 func (s *starter) passSpec() error {
-	fd, err := s.keep(unix.MemfdCreate("spec", unix.MFD_CLOEXEC))
-	if err != nil {
-		return fmt.Errorf("make specification file: %w", err)
+	if err := s.passText("spec-fd", s.art.spec); err != nil {
+		return err
 	}
-	if _, err := unix.Pwrite(fd, s.art.spec, 0); err != nil {
-		return fmt.Errorf("write specification file: %w", err)
-	}
-	s.process.pass("spec-fd", fd)
-	return nil
+	return s.passText("pod-init-config-fd", traceConfig())
 }
 
 func (s *starter) passControl() error {
@@ -233,7 +232,9 @@ func (s *starter) startProcess(context.Context) error {
 		return err
 	}
 	s.inst.ours = true
-	s.inst.enterNetwork()
+	if err := s.inst.enterNetwork(); err != nil {
+		return err
+	}
 	s.state.Pid = s.inst.pid
 	if s.state.Started, err = startTime(s.inst.pid); err != nil {
 		return err
@@ -266,7 +267,7 @@ func (s *starter) startFunction(ctx context.Context) error {
 			return fmt.Errorf("limit cpu: %w", err)
 		}
 	}
-	if !s.driver.options.HostNetwork {
+	if !s.driver.hostNetwork() {
 		links := boot.CreateLinksAndRoutesArgs{LoopbackLinks: []boot.LoopbackLink{boot.DefaultLoopbackLink}}
 		if err := s.inst.control.call(ctx, boot.ContMgrSetNetworkArgs, &links, nil); err != nil {
 			return fmt.Errorf("set up loopback: %w", err)

@@ -46,6 +46,22 @@ func (s *starter) pipe(ours **os.File, childWrites bool) (int, error) {
 	return s.keep(child, nil)
 }
 
+// passText hands over a file in memory that holds text.
+func (s *starter) passText(flag string, text []byte) error {
+	fd, err := s.keep(unix.MemfdCreate(flag, unix.MFD_CLOEXEC))
+	if err != nil {
+		return fmt.Errorf("make file for %s: %w", flag, err)
+	}
+	if _, err := unix.Write(fd, text); err != nil {
+		return fmt.Errorf("write file for %s: %w", flag, err)
+	}
+	if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
+		return fmt.Errorf("rewind file for %s: %w", flag, err)
+	}
+	s.process.pass(flag, fd)
+	return nil
+}
+
 // openDiagnostics makes the sandbox's own standard error: a file in memory,
 // for the reason of a sandbox that breaks.
 func (s *starter) openDiagnostics() error {

@@ -27,13 +27,15 @@ func (i *instance) release(ctx context.Context) error {
 	if err := i.kill(ctx); err != nil {
 		return err
 	}
-	i.control.close()
+	i.tunnel.close()
 	var errs []error
 	if i.group != nil {
 		errs = append(errs, i.driver.removeGroup(ctx, i.group))
 	}
-	if err := os.Remove(filepath.Join(i.dir, socketName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, err)
+	for _, name := range []string{socketName, tunnelName} {
+		if err := os.Remove(filepath.Join(i.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("stop instance %q: %w", i.id, err)

@@ -21,29 +21,28 @@ func inProcess() map[sandboxtest.Promise]string {
 	return lacks
 }
 
-func TestFakeConforms(t *testing.T) {
-	for _, transport := range []sandboxtest.Transport{sandboxtest.Unix, sandboxtest.TCP} {
-		t.Run(string(transport), func(t *testing.T) {
-			world := &sandboxtest.World{}
-			sandboxtest.Run(t, sandboxtest.Harness{
-				New: func(testing.TB, sandbox.Host) sandbox.Driver {
-					return sandboxtest.NewFake(sandboxtest.FakeOptions{World: world, Transport: transport})
-				},
-				Lacks: inProcess(),
-			})
-			if held := world.Held(); len(held) > 0 {
-				t.Errorf("left behind: %q", held)
-			}
-		})
-	}
-}
-
-func TestFaultyWithoutFaultsConforms(t *testing.T) {
+// conforms runs the suite over drivers that share a world.
+func conforms(t *testing.T, driver func(sandboxtest.FakeOptions) sandbox.Driver, transport sandboxtest.Transport) {
+	t.Helper()
 	world := &sandboxtest.World{}
 	sandboxtest.Run(t, sandboxtest.Harness{
 		New: func(testing.TB, sandbox.Host) sandbox.Driver {
-			return sandboxtest.Faulty(sandboxtest.NewFake(sandboxtest.FakeOptions{World: world}), nil)
+			return driver(sandboxtest.FakeOptions{World: world, Transport: transport})
 		},
+		Guest: builtGuest(t),
 		Lacks: inProcess(),
 	})
+	if held := world.Held(); len(held) > 0 {
+		t.Errorf("left behind: %q", held)
+	}
+}
+
+func TestFakeConforms(t *testing.T) {
+	conforms(t, func(o sandboxtest.FakeOptions) sandbox.Driver { return sandboxtest.NewFake(o) }, sandboxtest.Unix)
+}
+
+func TestFaultyWithoutFaultsConforms(t *testing.T) {
+	conforms(t, func(o sandboxtest.FakeOptions) sandbox.Driver {
+		return sandboxtest.Faulty(sandboxtest.NewFake(o), nil)
+	}, sandboxtest.TCP)
 }

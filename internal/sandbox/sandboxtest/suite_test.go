@@ -1,15 +1,18 @@
 package sandboxtest_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/unifaas/unifaas/internal/host/leak"
 	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
 )
@@ -32,7 +35,7 @@ func TestProcessConforms(t *testing.T) {
 }
 
 const (
-	flawEnv = "SANDBOXTEST_FLAW"
+	flawEnv  = "SANDBOXTEST_FLAW"
 	jailEnv  = "SANDBOXTEST_JAIL"
 	guestEnv = "SANDBOXTEST_GUEST"
 )
@@ -65,9 +68,13 @@ func builtGuest(t *testing.T) string {
 	return path
 }
 
-var guestDir string
+var guestDir string // made by buildGuest, removed by TestMain
 
 var buildGuest = sync.OnceValues(func() (string, error) {
+	var err error
+	if guestDir, err = os.MkdirTemp("", "sbt-guest"); err != nil {
+		return "", err
+	}
 	path := filepath.Join(guestDir, "guest")
 	cmd := exec.Command("go", "build", "-o", path, "./guest/cmd")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -79,13 +86,9 @@ var buildGuest = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	var err error
-	if guestDir, err = os.MkdirTemp("", "sbt-guest"); err != nil {
-		panic(err)
-	}
 	code := m.Run()
-	if err := os.RemoveAll(guestDir); err != nil {
-		panic(err)
+	if guestDir != "" {
+		_ = os.RemoveAll(guestDir)
 	}
 	os.Exit(code)
 }
@@ -94,12 +97,28 @@ func TestMain(m *testing.M) {
 // fail with that message.
 func fails(t *testing.T, name, message string, env ...string) {
 	t.Helper()
+	dir := t.TempDir()
+	defer killUnder(t, dir)
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFlawed$/^"+name+"$", "-test.v", "-test.timeout=60s")
-	cmd.Env = append(append(os.Environ(), guestEnv+"="+builtGuest(t)), env...)
+	cmd.Env = append(append(os.Environ(), guestEnv+"="+builtGuest(t), "TMPDIR="+dir), env...)
 	cmd.WaitDelay = time.Second // a leaked process may hold the output open
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "--- FAIL: TestFlawed/"+name) || !strings.Contains(string(out), message) {
 		t.Errorf("case %s: got %v, want a failure with %q\n%s", name, err, message, out)
+	}
+}
+
+// killUnder kills what a flawed driver has left running from dir.
+func killUnder(t *testing.T, dir string) {
+	t.Helper()
+	pids, err := leak.Processes(leak.Named(dir))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			t.Error(err)
+		}
 	}
 }
 

@@ -100,16 +100,13 @@ func (b *Bare) Start(ctx context.Context, path string) (time.Duration, error) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	if err := b.awaitAnswer(ctx, path, ended); err != nil {
+	err = b.awaitAnswer(ctx, path, ended)
+	took := time.Since(started)
+	// The answer can be there a moment before runsc has returned; and one that
+	// is given up must have returned before it is deleted.
+	if err = errors.Join(err, <-ended); err != nil {
 		words, _ := os.ReadFile(b.file("log"))
 		return 0, fmt.Errorf("start bare runsc: %w: %s", err, bytes.TrimSpace(words))
-	}
-	took := time.Since(started)
-	// The answer can be there a moment before runsc has returned.
-	if ended != nil {
-		if err := <-ended; err != nil {
-			return 0, fmt.Errorf("start bare runsc: %w", err)
-		}
 	}
 	return took, nil
 }
@@ -117,7 +114,7 @@ func (b *Bare) Start(ctx context.Context, path string) (time.Duration, error) {
 func (b *Bare) file(suffix string) string { return b.bundle + "." + suffix }
 
 // awaitAnswer polls the function. It gives up when runsc has failed, whose
-// status it puts back into ended.
+// status stays in ended.
 func (b *Bare) awaitAnswer(ctx context.Context, path string, ended chan error) error {
 	socket := filepath.Join(b.runsc.dir, "root", "runsc-"+b.id+".sock")
 	for {
@@ -131,7 +128,7 @@ func (b *Bare) awaitAnswer(ctx context.Context, path string, ended chan error) e
 		case status := <-ended:
 			ended <- status
 			if status != nil {
-				return errors.Join(status, err)
+				return err
 			}
 		default:
 		}

@@ -72,7 +72,7 @@ func (g *Group) Start(name string, cmd *exec.Cmd, o Options) (*Process, error) {
 		return nil, fmt.Errorf("start %s: %w", name, errClosed)
 	}
 	started := make(chan error)
-	g.spawn <- func() { started <- inNetNS(o.NetNS, cmd.Start) }
+	g.spawn <- func() { started <- InNetNS(o.NetNS, cmd.Start) }
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -82,9 +82,9 @@ func (g *Group) Start(name string, cmd *exec.Cmd, o Options) (*Process, error) {
 	return p, nil
 }
 
-// Close stops every process that still runs and waits for their ends. It may
-// be called more than once; afterwards nothing can be started.
-func (g *Group) Close() error {
+// StopAll stops every process that still runs and waits for their ends. Others
+// can be started afterwards.
+func (g *Group) StopAll() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var errs []error
@@ -92,9 +92,19 @@ func (g *Group) Close() error {
 		errs = append(errs, p.Stop())
 	}
 	g.running = nil
-	if !g.closed {
-		g.closed = true
+	return errors.Join(errs...)
+}
+
+// Close is StopAll for good: afterwards nothing can be started. It may be
+// called more than once.
+func (g *Group) Close() error {
+	g.mu.Lock()
+	again := g.closed
+	g.closed = true
+	g.mu.Unlock()
+	err := g.StopAll()
+	if !again {
 		close(g.spawn)
 	}
-	return errors.Join(errs...)
+	return err
 }

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/unifaas/unifaas/test/bench/load"
+	"github.com/unifaas/unifaas/test/bench/measure"
+	"github.com/unifaas/unifaas/test/bench/peers"
+	"github.com/unifaas/unifaas/test/bench/proc"
+)
+
+const (
+	// many is the number of connections, and what an instance handles at once.
+	many = 64
+	// validDirect is how many times faster than nginx the function itself must
+	// be: below that, the function is what is measured.
+	validDirect = 1.5
+
+	helloPath = "/hello"
+)
+
+const (
+	warmRate   = "warm throughput, 64 connections"
+	warmP50    = "warm p50, 1 connection"
+	gvisorRate = "warm throughput, 64 connections, gVisor instance"
+	gvisorP50  = "warm p50, 1 connection, gVisor instance"
+)
+
+// warm compares proxies in front of one warm instance. nginx, we and the
+// direct way all reach the same process: the one that our platform started.
+func (b *bench) warm(ctx context.Context) ([]measure.Row, error) {
+	missing := func(why error) []measure.Row {
+		return []measure.Row{
+			measure.Missing(warmRate, "requests/s", "nginx", measure.AtLeast(1), why.Error()),
+			measure.Missing(warmP50, "µs", "nginx", measure.AtMost(1), why.Error()),
+		}
+	}
+	wrk, err := load.FindWrk(b.work)
+	if err != nil {
+		return missing(err), nil
+	}
+	ways := map[string]string{} // name -> URL
+	if err := b.startWarm(ctx, ways); err != nil {
+		return missing(err), err
+	}
+	samples, err := b.loadWarm(ctx, wrk, ways)
+	if err != nil {
+		return missing(err), errors.Join(err, b.group.StopAll())
+	}
+	return warmRows(ways, samples), b.group.StopAll()
+}
+
+// startWarm starts what leads to a warm instance and fills in the ways.
+// nginx and gVisor are left out where they don't run.
+func (b *bench) startWarm(ctx context.Context, ways map[string]string) error {
+	exe, err := b.build(ctx, "platform", "./test/bench/platform")
+	if err != nil {
+		return err
+	}
+	port, err := proc.FreePort()
+	if err != nil {
+		return err
+	}
+	var args []string
+	if b.options.pprof != "" {
+		args = []string{"--pprof", b.options.pprof}
+	}
+	// "auto" is the only sandbox that this platform has: a plain process.
+	ours, err := b.startPlatform(ctx, "warm-process", exe, map[string]function{
+		"benchmark": {sandbox: "auto", port: port, concurrency: many, instances: 1, cpus: runtime.NumCPU()},
+	}, args...)
+	if err == nil {
+		err = ours.awaitInstances(ctx, 1)
+	}
+	if err != nil {
+		return err
+	}
+	ways["direct"] = "http://" + proc.Local(port) + helloPath
+	ways["ours"] = ours.url("benchmark", helloPath)
+	if ways["nginx"], err = b.startNginx(ctx, port); err != nil {
+		b.say("without nginx: %v", err)
+		delete(ways, "nginx")
+	}
+	if ways["gvisor"], err = b.startWarmGVisor(ctx); err != nil {
+		b.say("without gVisor: %v", err)
+		delete(ways, "gvisor")
+	}
+	return nil
+}
+
+func (b *bench) startWarmGVisor(ctx context.Context) (string, error) {
+	p, err := b.startUnifaas(ctx, "warm-gvisor", map[string]function{
+		"benchmark": {sandbox: "gvisor", port: functionPort, concurrency: many, instances: 1, cpus: runtime.NumCPU()},
+	})
+	if err != nil {
+		return "", err
+	}
+	return p.url("benchmark", helloPath), p.awaitInstances(ctx, 1)
+}
+
+func (b *bench) startNginx(ctx context.Context, upstream int) (string, error) {
+	dir, err := b.dir("nginx")
+	if err != nil {
+		return "", err
+	}
+	port, err := proc.FreePort()
+	if err != nil {
+		return "", err
+	}
+	_, err = peers.Nginx(ctx, b.group, dir, proc.Local(upstream), port, helloPath)
+	return "http://" + proc.Local(port) + "/invoke/benchmark" + helloPath, err
+}
+
+// loadWarm returns samples by "way connections".
+func (b *bench) loadWarm(ctx context.Context, wrk *load.Wrk, ways map[string]string) (map[string]measure.Sample, error) {
+	var contenders []contender
+	for _, way := range []string{"direct", "nginx", "ours", "gvisor"} {
+		url, ok := ways[way]
+		if !ok {
+			continue
+		}
+		for _, connections := range []int{many, 1} {
+			contenders = append(contenders, contender{key(way, connections), func(ctx context.Context, _ int) (float64, error) {
+				r, err := wrk.Run(ctx, url, connections, b.scale.warmRun)
+				if connections == 1 {
+					return r.P50US, err
+				}
+				return r.Rate(), err
+			}})
+		}
+	}
+	return interleave(ctx, b.scale.warmRounds, contenders)
+}
+
+func key(way string, connections int) string { return fmt.Sprint(way, " ", connections) }
+
+func warmRows(ways map[string]string, samples map[string]measure.Sample) []measure.Row {
+	get := func(way string, connections int) measure.Sample { return samples[key(way, connections)] }
+	rate := measure.Compare(warmRate, "requests/s", get("ours", many), "nginx", get("nginx", many), measure.AtLeast(1))
+	p50 := measure.Compare(warmP50, "µs", get("ours", 1), "nginx", get("nginx", 1), measure.AtMost(1))
+	direct := get("direct", many)
+	if _, ok := ways["nginx"]; !ok {
+		const why = "nginx does not run here; apt-get install nginx-light"
+		rate, p50 = rate.Invalid(why), p50.Invalid(why)
+	} else if over := direct.Median() / get("nginx", many).Median(); over < validDirect {
+		why := fmt.Sprintf("direct is only %.2f times nginx, not %g: the function or the load generator is what was measured", over, validDirect)
+		rate, p50 = rate.Invalid(why), p50.Invalid(why)
+	}
+	rows := []measure.Row{
+		rate.Noted("direct: %.0f requests/s", direct.Median()),
+		p50.Noted("direct: %.0f µs", get("direct", 1).Median()),
+	}
+	const peer = "ours, bare process"
+	if _, ok := ways["gvisor"]; !ok {
+		const why = "gVisor does not run here; see unifaas doctor"
+		return append(rows, measure.Missing(gvisorRate, "requests/s", peer, nil, why), measure.Missing(gvisorP50, "µs", peer, nil, why))
+	}
+	return append(rows,
+		measure.Compare(gvisorRate, "requests/s", get("gvisor", many), peer, get("ours", many), nil),
+		measure.Compare(gvisorP50, "µs", get("gvisor", 1), peer, get("ours", 1), nil))
+}
