@@ -252,6 +252,7 @@ func TestRemovedWhileResolving(t *testing.T) {
 		f.change(entry("a", "slow"))
 		f.source.updates <- catalog.Update{Removed: []faas.Ref{faas.NewRef("a")}}
 		f.change(entry("a", "3"))
+		time.Sleep(time.Second) // of the bubble's clock
 		if got := f.image("a"); got != "sha256:3" {
 			t.Errorf("on %s", got)
 		}
@@ -277,8 +278,9 @@ func TestSlowFunctionHoldsUpNoOther(t *testing.T) {
 			entries = append(entries, entry(fmt.Sprint("f", i), "2"))
 		}
 		f.change(entries...)
-		if got := f.catalog.Snapshot().Len(); got != 51 {
-			t.Errorf("%d functions, want 51", got)
+		time.Sleep(time.Second) // of the bubble's clock
+		if got := f.catalog.Snapshot().Len(); got != 50+1 {
+			t.Errorf("%d functions, want all but the slow one", got)
 		}
 		if f.images.most > 2 {
 			t.Errorf("%d images resolved at the same time, want at most 2", f.images.most)

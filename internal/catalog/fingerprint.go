@@ -3,6 +3,7 @@ package catalog
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io/fs"
@@ -15,9 +16,10 @@ import (
 
 // A print is a fingerprint that is being taken, from metadata only.
 type print struct {
-	h      hash.Hash
-	newest time.Time
-	dirs   []string // folders in which a change would show
+	h       hash.Hash
+	newest  time.Time
+	dirs    []string // folders in which a change would show, besides the path's own
+	missing bool     // there is nothing at the path
 }
 
 func newPrint() *print { return &print{h: sha256.New()} }
@@ -70,36 +72,31 @@ func (f *fingerprints) path(name string) *print {
 	return take()
 }
 
-// file is path for what only one function has.
-func (f *fingerprints) file(name string) *print { return takePath(name) }
-
+// takePath takes the print of a path whose folder is watched, too.
 func takePath(name string) *print {
+	p := takeFile(name)
+	p.dirs = append(p.dirs, ancestor(name))
+	return p
+}
+
+// takeFile takes the print of a path, without its folder.
+func takeFile(name string) *print {
 	p := newPrint()
-	link, err := os.Lstat(name)
+	info, err := os.Lstat(name)
+	if err == nil && info.Mode()&os.ModeSymlink != 0 {
+		p.stat(name, info)
+		if name, err = filepath.EvalSymlinks(name); err == nil {
+			p.dirs = append(p.dirs, filepath.Dir(name))
+			info, err = os.Lstat(name)
+		}
+	}
 	if err != nil {
 		p.add(name, "missing")
-		p.dirs = append(p.dirs, ancestor(name))
+		p.missing = errors.Is(err, fs.ErrNotExist)
 		return p
 	}
-	p.dirs = append(p.dirs, ancestor(name))
-	p.stat(name, link)
-	if link.Mode()&os.ModeSymlink != 0 {
-		real, err := filepath.EvalSymlinks(name)
-		if err != nil {
-			p.add(name, "dangling")
-			return p
-		}
-		p.dirs = append(p.dirs, filepath.Dir(real))
-		name = real
-		info, err := os.Lstat(name)
-		if err != nil {
-			p.add(name, "missing")
-			return p
-		}
-		p.stat(name, info)
-		link = info
-	}
-	if link.IsDir() {
+	p.stat(name, info)
+	if info.IsDir() {
 		takeTree(p, name)
 	}
 	return p

@@ -24,7 +24,7 @@ type FolderOptions struct {
 	// SettleMax bounds the wait for files that don't come to rest; default 5 s.
 	SettleMax time.Duration
 	// Rescan is the time between looks at everything, in case the kernel kept
-	// a change to itself; default 10 s. Poll replaces it where the kernel
+	// a change to itself; default 30 s. Poll replaces it where the kernel
 	// can't watch enough folders; default 1 s.
 	Rescan, Poll time.Duration
 	// NoNotify has everything found by looking, every Poll: for file systems
@@ -44,7 +44,7 @@ func (o *FolderOptions) setDefaults() {
 		def time.Duration
 	}{
 		{&o.Settle, 100 * time.Millisecond}, {&o.SettleMax, 5 * time.Second},
-		{&o.Rescan, 10 * time.Second}, {&o.Poll, time.Second},
+		{&o.Rescan, 30 * time.Second}, {&o.Poll, time.Second},
 	} {
 		if *d.at <= 0 {
 			*d.at = d.def

@@ -101,10 +101,11 @@ func (w *world) await(what string, met func(*catalog.Snapshot) bool) {
 		select {
 		case <-w.changes:
 		case <-deadline:
-			for _, st := range w.catalog.Snapshot().List() {
+			list := w.catalog.Snapshot().List()
+			for _, st := range list[:min(len(list), 10)] {
 				w.t.Logf("%+v", *st)
 			}
-			w.t.Fatalf("waited in vain until %s; log:\n%s", what, w.log)
+			w.t.Fatalf("waited in vain until %s; %d functions; log:\n%s", what, len(list), w.log)
 		}
 	}
 }

@@ -14,6 +14,7 @@ type function struct {
 	generation uint64 // of entry
 	status     *Status
 	working    bool          // a resolve is under way, perhaps of an older entry
+	waiting    bool          // it waits for its turn
 	backoff    time.Duration // before the next attempt
 	retry      *time.Timer   // nil when none is set
 }
@@ -33,15 +34,23 @@ type follower struct {
 	c          *Catalog
 	functions  map[faas.Ref]*function
 	generation uint64
-	slots      chan struct{} // bounds resolves
-	working    int
-	complete   bool // the source's first listing is in
+	waiting    []*function // for one of those that work to end
+	working    int         // resolves under way
+	complete   bool        // the source's first listing is in
 	ready      bool
 	changed    bool // since the last snapshot
+	published  time.Time
+	late       *time.Timer // fires when a change has waited long enough
 }
 
+// publishEvery bounds how often snapshots are made while many functions
+// change: each costs time and memory for all of them.
+const publishEvery = 50 * time.Millisecond
+
 func newFollower(c *Catalog) *follower {
-	return &follower{c: c, functions: map[faas.Ref]*function{}, slots: make(chan struct{}, c.opts.Parallel)}
+	late := time.NewTimer(publishEvery)
+	late.Stop()
+	return &follower{c: c, functions: map[faas.Ref]*function{}, late: late}
 }
 
 func (f *follower) run(ctx context.Context) {
@@ -54,8 +63,10 @@ func (f *follower) run(ctx context.Context) {
 			f.update(ctx, u)
 		case r := <-f.c.results:
 			f.result(ctx, r)
+		case <-f.late.C:
 		}
 		f.takeResults(ctx)
+		f.resolveWaiting(ctx)
 		f.publish()
 	}
 }
@@ -75,6 +86,7 @@ func (f *follower) takeResults(ctx context.Context) {
 
 // drain waits for resolves under way; their results are for nobody.
 func (f *follower) drain() {
+	f.late.Stop()
 	for _, fn := range f.functions {
 		if fn.retry != nil {
 			fn.retry.Stop()
@@ -103,6 +115,9 @@ func (f *follower) update(ctx context.Context, u Update) {
 }
 
 func (f *follower) entry(ctx context.Context, e Entry) {
+	if e.Err == nil && e.Function == nil {
+		e.Err = errNoFunction
+	}
 	fn, ok := f.functions[e.Ref]
 	if !ok {
 		fn = &function{}
@@ -111,9 +126,6 @@ func (f *follower) entry(ctx context.Context, e Entry) {
 	f.generation++
 	fn.entry, fn.generation, fn.backoff = e, f.generation, 0
 	fn.cancelRetry()
-	if e.Err == nil && e.Function == nil {
-		e.Err = errNoFunction
-	}
 	if e.Err != nil {
 		f.setError(fn, e.Err)
 		return
@@ -121,29 +133,40 @@ func (f *follower) entry(ctx context.Context, e Entry) {
 	f.resolve(ctx, fn)
 }
 
-// resolve begins to resolve fn's entry unless an older one is under way,
-// whose end begins it.
+// resolve begins to resolve fn's entry, or has it wait for its turn. When an
+// older entry is under way, its end begins it.
 func (f *follower) resolve(ctx context.Context, fn *function) {
-	if fn.working {
-		return
+	switch {
+	case fn.working || fn.waiting:
+	case f.working >= f.c.opts.Parallel:
+		fn.waiting = true
+		f.waiting = append(f.waiting, fn)
+	default:
+		fn.working = true
+		f.working++
+		entry, generation := fn.entry, fn.generation
+		go func() {
+			r := result{function: fn, generation: generation}
+			r.revision, r.err = f.bind(ctx, entry.Function)
+			f.c.results <- r
+		}()
 	}
-	fn.working = true
-	f.working++
-	entry, generation := fn.entry, fn.generation
-	go func() {
-		r := result{function: fn, generation: generation}
-		r.revision, r.err = f.bind(ctx, entry.Function)
-		f.c.results <- r
-	}()
+}
+
+// resolveWaiting begins what has been waiting, as far as there is room.
+func (f *follower) resolveWaiting(ctx context.Context) {
+	for len(f.waiting) > 0 && f.working < f.c.opts.Parallel {
+		fn := f.waiting[0]
+		f.waiting = f.waiting[1:]
+		fn.waiting = false
+		// It may have been removed, or become broken, while it waited.
+		if f.functions[fn.entry.Ref] == fn && fn.entry.Err == nil {
+			f.resolve(ctx, fn)
+		}
+	}
 }
 
 func (f *follower) bind(ctx context.Context, fn *faas.Function) (*faas.Revision, error) {
-	select {
-	case f.slots <- struct{}{}:
-		defer func() { <-f.slots }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 	img, err := f.c.opts.Images.Resolve(ctx, fn)
 	if err != nil {
 		return nil, err
@@ -239,15 +262,21 @@ func (fn *function) cancelRetry() {
 // publish makes a snapshot when something has changed. The first one comes
 // when the first listing has been resolved.
 func (f *follower) publish() {
+	busy := f.working+len(f.waiting) > 0
 	if !f.ready {
-		if !f.complete || f.working > 0 {
+		if !f.complete || busy {
 			return
 		}
 		f.ready, f.changed = true, true
 		defer close(f.c.ready)
 	}
-	if f.changed {
-		f.changed = false
-		f.c.publish(newSnapshot(f.functions))
+	if !f.changed {
+		return
 	}
+	if age := time.Since(f.published); busy && age < publishEvery {
+		f.late.Reset(publishEvery - age)
+		return
+	}
+	f.changed, f.published = false, time.Now()
+	f.c.publish(newSnapshot(f.functions))
 }

@@ -16,10 +16,11 @@ const FileName = "function.toml"
 
 // decoded is the outcome of decoding a file with a certain content.
 type decoded struct {
-	dir string // real path of the function's folder
-	sum string // SHA-256 of the file
-	fn  *faas.Function
-	err error
+	dir  string // real path of the function's folder
+	stat string // the file's metadata, "" when the content may change without it
+	sum  string // SHA-256 of the file
+	fn   *faas.Function
+	err  error
 }
 
 // An observation is what one function's files looked like at one moment.
@@ -30,43 +31,67 @@ type observation struct {
 	dirs        []string // to watch
 }
 
-// observe looks at the function called name. last is reused when the
-// function.toml has the same content.
+// observe looks at the function called name. last is what an earlier look
+// made of its function.toml, and is kept when that is the same.
 func (f *Folder) observe(name string, last decoded, prints *fingerprints) observation {
-	dir, err := filepath.EvalSymlinks(filepath.Join(f.real, name))
-	if err != nil {
-		return observation{fingerprint: gone}
-	}
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+	dir, ok := realDir(filepath.Join(f.real, name))
+	if !ok {
 		return observation{fingerprint: gone}
 	}
 	file := filepath.Join(dir, FileName)
-	if _, err := os.Stat(file); os.IsNotExist(err) {
-		return observation{fingerprint: gone, dirs: []string{dir}}
+	own := takeFile(file)
+	if own.missing {
+		return observation{fingerprint: gone, dirs: append(own.dirs, dir)}
 	}
-	data, err := readFile(file)
-	sum := sha256.Sum256(data)
-	d := decoded{dir: dir, sum: hex.EncodeToString(sum[:])}
-	switch {
-	case err != nil:
-		d.err = faas.Errorf(faas.KindInvalid, "%w", err)
-		d.sum = err.Error()
-	case d.dir == last.dir && d.sum == last.sum:
-		d = last
-	default:
-		d.fn, d.err = Decode(data, DecodeOptions{
-			Ref: faas.NewRef(name), File: filepath.Join(f.opts.Dir, name, FileName), Dir: dir, Sandboxes: f.opts.Sandboxes,
-		})
-	}
+	d := f.decode(name, dir, file, own, last)
 	p := newPrint()
 	p.add(d.dir, d.sum)
-	p.merge(prints.file(file))
+	p.merge(own)
 	if d.fn != nil {
 		for _, input := range f.opts.Inputs(d.fn) {
 			p.merge(prints.path(input))
 		}
 	}
 	return observation{fingerprint: p.sum(), newest: p.newest, decoded: d, dirs: append(p.dirs, dir)}
+}
+
+// fileTick is more than the granularity of a file system's times: what was
+// changed within it may change again and look the same.
+const fileTick = 50 * time.Millisecond
+
+func (f *Folder) decode(name, dir, file string, own *print, last decoded) decoded {
+	stat := own.sum()
+	if last.dir == dir && last.stat == stat {
+		return last
+	}
+	if age := time.Since(own.newest); age < fileTick {
+		stat = ""
+	}
+	data, err := readFile(file)
+	if err != nil {
+		return decoded{dir: dir, sum: err.Error(), err: faas.Errorf(faas.KindInvalid, "%w", err)}
+	}
+	sum := sha256.Sum256(data)
+	d := decoded{dir: dir, stat: stat, sum: hex.EncodeToString(sum[:])}
+	if d.dir == last.dir && d.sum == last.sum {
+		d.fn, d.err = last.fn, last.err
+		return d
+	}
+	d.fn, d.err = Decode(data, DecodeOptions{
+		Ref: faas.NewRef(name), File: filepath.Join(f.opts.Dir, name, FileName), Dir: dir, Sandboxes: f.opts.Sandboxes,
+	})
+	return d
+}
+
+// realDir returns the real path of a folder in a folder whose path is real.
+func realDir(path string) (string, bool) {
+	info, err := os.Lstat(path)
+	if err == nil && info.Mode()&os.ModeSymlink != 0 {
+		if path, err = filepath.EvalSymlinks(path); err == nil {
+			info, err = os.Lstat(path)
+		}
+	}
+	return path, err == nil && info.IsDir()
 }
 
 // readFile reads a function.toml, one byte over the limit at most.

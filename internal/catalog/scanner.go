@@ -199,7 +199,7 @@ func (s *scanner) settle(it *item, o observation, u *Update) {
 		return
 	}
 	it.decoded = o.decoded
-	if s.watches.set(it.name, o.dirs) && o.fingerprint != gone {
+	if s.watches.set(it.name, o.dirs) {
 		it.lookAt(now) // it may have changed before it was watched
 	}
 	if o.fingerprint == it.delivered || o.fingerprint == gone && it.delivered == "" {

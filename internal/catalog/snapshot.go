@@ -1,7 +1,7 @@
 package catalog
 
 import (
-	"sort"
+	"slices"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
@@ -21,16 +21,21 @@ type Snapshot struct {
 	list   []*Status
 }
 
-func newSnapshot(states map[faas.Ref]*function) *Snapshot {
-	s := &Snapshot{byName: make(map[string]*Status, len(states)), list: make([]*Status, 0, len(states))}
-	for ref, f := range states {
+func newSnapshot(functions map[faas.Ref]*function) *Snapshot {
+	s := &Snapshot{byName: make(map[string]*Status, len(functions)), list: make([]*Status, 0, len(functions))}
+	names := make([]string, 0, len(functions))
+	for ref, f := range functions {
 		if f.status == nil {
 			continue // its first version is still being resolved
 		}
-		s.byName[ref.String()] = f.status
-		s.list = append(s.list, f.status)
+		name := ref.String()
+		names = append(names, name)
+		s.byName[name] = f.status
 	}
-	sort.Slice(s.list, func(i, j int) bool { return s.list[i].Ref.String() < s.list[j].Ref.String() })
+	slices.Sort(names)
+	for _, name := range names {
+		s.list = append(s.list, s.byName[name])
+	}
 	return s
 }
 

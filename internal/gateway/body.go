@@ -17,18 +17,23 @@ type body struct {
 	moved int64 // bytes taken
 	dec   http1.ChunkDecoder
 	done  bool
+	err   error // the first: where the body ends is not known any more
 }
 
 func (b *body) reset(kind http1.BodyKind, length, limit int64) {
-	b.kind, b.left, b.max, b.moved = kind, length, limit, 0
+	b.kind, b.left, b.max, b.moved, b.err = kind, length, limit, 0, nil
 	b.done = kind == http1.NoBody
 	b.dec.Reset()
 }
 
 // take returns data of the body that is in s's buffer and discards it there;
 // the view is good until s is filled. It returns nothing when s must be
-// filled first or the body is done.
+// filled first or the body is done. An error is returned again by every later
+// call, and the body is never done.
 func (b *body) take(s *stream) (data []byte, err error) {
+	if b.err != nil {
+		return nil, b.err
+	}
 	in := s.buffered()
 	n := len(in)
 	switch b.kind {
@@ -47,6 +52,9 @@ func (b *body) take(s *stream) (data []byte, err error) {
 	b.moved += int64(len(data))
 	if err == nil && b.max > 0 && b.moved > b.max {
 		err = errTooLarge(b.max)
+	}
+	if err != nil {
+		b.err, b.done = err, false
 	}
 	return data, err
 }

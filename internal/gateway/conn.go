@@ -16,10 +16,9 @@ import (
 type conn struct {
 	g     *Gateway
 	nc    net.Conn
-	raw   syscall.RawConn // nil when nc has none
-	fd    int             // for the sweeper, -1 when unknown
-	slot  int             // index in g.conns
-	addr  string          // the client's address without port
+	fd    int    // for the sweeper, -1 when unknown
+	slot  int    // index in g.conns
+	addr  string // the client's address without port
 	watch watch
 	in    stream
 	head  int // length of the head that in begins with
@@ -31,12 +30,10 @@ type conn struct {
 const firstBuffer = 4 << 10
 
 func newConn(g *Gateway, nc net.Conn) *conn {
-	c := &conn{g: g, nc: nc, fd: -1}
-	if sc, ok := nc.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			c.raw = raw
-			_ = raw.Control(func(fd uintptr) { c.fd = int(fd) })
-		}
+	c := &conn{g: g, fd: -1}
+	var raw syscall.RawConn
+	if c.nc, raw = newSock(nc); raw != nil {
+		_ = raw.Control(func(fd uintptr) { c.fd = int(fd) })
 	}
 	if addr := nc.RemoteAddr(); addr != nil {
 		c.addr = addr.String()
@@ -47,7 +44,7 @@ func newConn(g *Gateway, nc net.Conn) *conn {
 	}
 	c.watch.client = nc
 	c.in = stream{
-		conn: nc, buf: make([]byte, firstBuffer),
+		conn: c.nc, buf: make([]byte, firstBuffer),
 		clock: &g.tick, last: &c.watch.last,
 	}
 	c.x.c = c

@@ -115,6 +115,7 @@ func timeouts(t faas.Timeouts) tune {
 }
 
 func TestFunctionTimeouts(t *testing.T) {
+	t.Parallel()
 	const short = 100 * time.Millisecond
 	begun := "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok"
 	for _, tt := range []struct {
@@ -169,6 +170,7 @@ func TestFunctionTimeouts(t *testing.T) {
 // TestSlowUploadIsNotTheFunctionsFault: FirstByte counts from the end of the
 // request, and a client that stops sending is told so.
 func TestSlowUploadIsNotTheFunctionsFault(t *testing.T) {
+	t.Parallel()
 	i := handlerInstance(t, echo)
 	r := newRig(t, []*testInstance{i}, timeouts(faas.Timeouts{FirstByte: 100 * time.Millisecond, Idle: 400 * time.Millisecond}))
 	c := r.dial()
@@ -191,6 +193,7 @@ func TestSlowUploadIsNotTheFunctionsFault(t *testing.T) {
 }
 
 func TestSlowClients(t *testing.T) {
+	t.Parallel()
 	quick := func(o *Options, _ *faas.Function) {
 		o.HeadTimeout, o.KeepAlive = 200*time.Millisecond, 300*time.Millisecond
 	}
@@ -226,6 +229,7 @@ func TestSlowClients(t *testing.T) {
 }
 
 func TestClientThatReadsNothingIsCut(t *testing.T) {
+	t.Parallel()
 	done := make(chan error, 1)
 	i := rawInstance(t, func(_ int, c net.Conn, r *bufio.Reader) {
 		_, _ = readHead(r)
@@ -371,8 +375,8 @@ func TestRetries(t *testing.T) {
 			if tt.repeats {
 				want, dials = 200, 1
 			}
-			if resp.StatusCode != want || second.dials != dials || seen.Load() > 1 {
-				t.Errorf("got %d %q, %d dials of the second instance, the first got it %d times", resp.StatusCode, got, second.dials, seen.Load())
+			if resp.StatusCode != want || second.dialled() != dials || seen.Load() > 1 {
+				t.Errorf("got %d %q, %d dials of the second instance, the first got it %d times", resp.StatusCode, got, second.dialled(), seen.Load())
 			}
 			if h := first.awaitRelease(t, 1); h[0] {
 				t.Error("the first instance was released as healthy")

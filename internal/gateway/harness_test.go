@@ -60,6 +60,12 @@ func (i *testInstance) health() []bool {
 	return append([]bool(nil), i.released...)
 }
 
+func (i *testInstance) dialled() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.dials
+}
+
 type testLease struct {
 	i    *testInstance
 	once sync.Once

@@ -49,7 +49,8 @@ const handshake = "GET /invoke/f HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, 
 func TestWebSocket(t *testing.T) {
 	i := upgradeInstance(t)
 	c := newRig(t, []*testInstance{i}).dial()
-	c.send(handshake + "early") // data right behind the handshake
+	early := strings.Repeat("early", 4000) // data right behind the handshake
+	c.send(handshake + early)
 	head, err := readHead(c.r)
 	if joined := strings.Join(head, "\n"); err != nil || !strings.HasPrefix(joined, "HTTP/1.1 101 ") ||
 		!strings.Contains(joined, "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") ||
@@ -63,7 +64,7 @@ func TestWebSocket(t *testing.T) {
 			t.Fatalf("got %.40q, %v, want %.40q", got, err, want)
 		}
 	}
-	expect([]byte("helloearly"))
+	expect([]byte("hello" + early))
 	frame := append([]byte{0x82, 0xfe, 0xff, 0xff, 0, '\r', '\n', '\r', '\n'}, patternBlock[:60000]...)
 	for range 20 {
 		go func() { _, _ = c.Write(frame) }()
@@ -77,6 +78,7 @@ func TestWebSocket(t *testing.T) {
 }
 
 func TestTunnelEndsWhenIdle(t *testing.T) {
+	t.Parallel()
 	i := upgradeInstance(t)
 	c := newRig(t, []*testInstance{i}, timeouts(faas.Timeouts{FirstByte: 50 * time.Millisecond, Idle: 300 * time.Millisecond})).dial()
 	c.send(handshake)
@@ -151,6 +153,7 @@ func TestDrain(t *testing.T) {
 }
 
 func TestDrainDeadline(t *testing.T) {
+	t.Parallel()
 	waiting, got, _ := silent(t, "")
 	r := newRig(t, []*testInstance{waiting})
 	c := r.dial()
@@ -181,6 +184,7 @@ func TestStopWithoutStart(t *testing.T) {
 }
 
 func TestConnectionLimit(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, []*testInstance{handlerInstance(t, echo)}, func(o *Options, _ *faas.Function) { o.MaxConns = 4 })
 	for range 4 { // idle ones, which have to make room
 		c := r.dial()
@@ -198,6 +202,7 @@ func TestConnectionLimit(t *testing.T) {
 
 // TestOutOfDescriptors runs in a process of its own, with few descriptors.
 func TestOutOfDescriptors(t *testing.T) {
+	t.Parallel()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

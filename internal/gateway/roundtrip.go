@@ -3,7 +3,6 @@ package gateway
 import (
 	"errors"
 	"io"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,47 +45,33 @@ func (u *upConn) ask(request, buf []byte) (wrote, read int, err error) {
 // returns whether it is done.
 func (u *upConn) next(fd uintptr) bool {
 	t := &u.trip
-	n, err := readNow(int(fd), t.buf)
+	n, errno := readOnce(fd, t.buf)
 	if !t.asked {
-		if err != unix.EAGAIN {
+		if errno != unix.EAGAIN {
 			t.err = errNotQuiet
 			return true
 		}
-		return !t.write(int(fd))
+		return !t.write(fd)
 	}
 	switch {
-	case err == unix.EAGAIN:
+	case errno == unix.EAGAIN:
 		return false
-	case err != nil:
-		t.err = err
+	case errno != 0:
+		t.err = errno
 	case n == 0:
 		t.err = io.EOF
 	}
-	t.read = max(n, 0)
+	t.read = n
 	return true
 }
 
 // write reports whether all of the request was written.
-func (t *roundTrip) write(fd int) bool {
+func (t *roundTrip) write(fd uintptr) bool {
 	t.asked = true
-	for {
-		n, err := syscall.Write(fd, t.request)
-		if err == unix.EINTR {
-			continue
-		}
-		t.wrote = max(n, 0)
-		if err != nil && err != unix.EAGAIN {
-			t.err = err
-		}
-		return t.wrote == len(t.request)
+	n, errno := writeOnce(fd, t.request)
+	t.wrote = n
+	if errno != 0 && errno != unix.EAGAIN {
+		t.err = errno
 	}
-}
-
-func readNow(fd int, buf []byte) (int, error) {
-	for {
-		n, err := syscall.Read(fd, buf)
-		if err != unix.EINTR {
-			return n, err
-		}
-	}
+	return t.wrote == len(t.request)
 }

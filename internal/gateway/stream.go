@@ -106,6 +106,9 @@ var crlf = []byte("\r\n")
 
 func (s *sink) writeVec() (int64, error) {
 	s.waiting()
+	if c, ok := s.conn.(*sock); ok {
+		return s.vec.WriteTo(c.Conn) // writev needs net's own type
+	}
 	return s.vec.WriteTo(s.conn)
 }
 

@@ -208,6 +208,7 @@ func TestBigBodiesInFlatMemory(t *testing.T) {
 
 // TestBackPressure checks that a client that does not read stops the function.
 func TestBackPressure(t *testing.T) {
+	t.Parallel()
 	wrote := make(chan int64, 1)
 	i := rawInstance(t, func(_ int, c net.Conn, r *bufio.Reader) {
 		_, _ = readHead(r)

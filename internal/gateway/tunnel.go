@@ -40,8 +40,9 @@ func (x *exchange) switchProtocols() error {
 
 func (x *exchange) relay() error {
 	c := &x.call
-	up := stream{conn: x.c.nc, buf: make([]byte, tunnelBuffer), clock: &x.c.g.tick, last: &x.c.watch.last}
-	up.w = copy(up.buf, x.c.in.buffered())
+	early := x.c.in.buffered() // sent without waiting for the 101
+	up := stream{conn: x.c.nc, buf: make([]byte, max(tunnelBuffer, len(early))), clock: &x.c.g.tick, last: &x.c.watch.last}
+	up.w = copy(up.buf, early)
 	x.c.in.discard(up.w)
 	toFunction := make(chan struct{})
 	go func() {

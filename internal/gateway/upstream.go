@@ -25,13 +25,9 @@ type upConn struct {
 }
 
 func newUpConn(nc net.Conn) *upConn {
-	u := &upConn{Conn: nc}
-	if sc, ok := nc.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			u.raw = raw
-			u.probe, u.step = u.peek, u.next // once: a method's value is allocated
-		}
-	}
+	u := &upConn{}
+	u.Conn, u.raw = newSock(nc)
+	u.probe, u.step = u.peek, u.next // once: a method's value is allocated
 	return u
 }
 

@@ -32,13 +32,14 @@ type ChunkDecoder struct {
 	extension  int   // bytes of the current chunk's extension
 	extensions int   // bytes of all extensions
 	trailer    []byte
+	err        error // the first; what follows it is not to be understood
 }
 
 // Reset makes d ready for another body.
 func (d *ChunkDecoder) Reset() { *d = ChunkDecoder{trailer: d.trailer[:0]} }
 
 // Done reports whether the whole body, with its trailer section, was seen.
-func (d *ChunkDecoder) Done() bool { return d.state == atEnd }
+func (d *ChunkDecoder) Done() bool { return d.state == atEnd && d.err == nil }
 
 // Trailer returns the trailer section's field lines, each ended by CRLF; they
 // are syntactically right once the decoder is done.
@@ -46,7 +47,11 @@ func (d *ChunkDecoder) Trailer() []byte { return d.trailer }
 
 // Decode consumes n bytes of src and returns the data among them, a view into
 // src, at most one chunk's. Call it until it consumes nothing or is done.
+// After an error it returns that error for ever.
 func (d *ChunkDecoder) Decode(src []byte) (data []byte, n int, err error) {
+	if d.err != nil {
+		return nil, 0, d.err
+	}
 	for n < len(src) && d.state != atEnd {
 		if d.state == inData {
 			take := int(min(d.size, int64(len(src)-n)))
@@ -57,8 +62,8 @@ func (d *ChunkDecoder) Decode(src []byte) (data []byte, n int, err error) {
 			}
 			return data, n, nil
 		}
-		if err := d.step(src[n]); err != nil {
-			return nil, n, err
+		if d.err = d.step(src[n]); d.err != nil {
+			return nil, n, d.err
 		}
 		n++
 	}

@@ -73,6 +73,18 @@ func TestChunkedRefused(t *testing.T) {
 	}
 }
 
+func TestChunkedErrorIsFinal(t *testing.T) {
+	var d ChunkDecoder
+	if _, _, err := d.Decode([]byte("3\r\nabcX")); err != nil {
+		t.Fatal(err) // the data comes first
+	}
+	for _, rest := range []string{"X", "\r\n0\r\n\r\n", "0\r\n\r\n"} {
+		if _, n, err := d.Decode([]byte(rest)); !errors.Is(err, ErrChunkEnd) || n != 0 || d.Done() {
+			t.Errorf("after an error, %q: used %d, %v, done %v", rest, n, err, d.Done())
+		}
+	}
+}
+
 func TestLastChunkDropsForbiddenTrailers(t *testing.T) {
 	trailer := "X-Sum: 1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\nHost: x\r\nTransfer_Encoding: chunked\r\nAuthorization: x\r\n"
 	if got, want := string(AppendLastChunk(nil, []byte(trailer))), "0\r\nX-Sum: 1\r\n\r\n"; got != want {

@@ -136,7 +136,7 @@ func (n *Node) makeGateway(reg *prometheus.Registry) (err error) {
 	if err != nil {
 		return err
 	}
-	n.onStop(n.gateway.Stop)
+	n.onStop(n.drain)
 	return nil
 }
 
@@ -244,6 +244,13 @@ func (n *Node) Stop(ctx context.Context) error {
 	}
 	n.workers.Wait()
 	return errors.Join(errs...)
+}
+
+// drain stops the gateway. Requests under way have Config.DrainTimeout.
+func (n *Node) drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(n.opts.Config.DrainTimeout))
+	defer cancel()
+	return n.gateway.Stop(ctx)
 }
 
 // GatewayAddress returns host:port of the gateway as it was bound.

@@ -10,6 +10,7 @@ import (
 )
 
 func TestStateIsExclusiveAndKeepsItsID(t *testing.T) {
+	t.Parallel() // it waits for the patience of a lock to end
 	stateDir, runDir := filepath.Join(t.TempDir(), "state"), filepath.Join(t.TempDir(), "run")
 	first, err := openState(stateDir, runDir)
 	if err != nil {

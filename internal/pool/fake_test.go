@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,6 +81,41 @@ func (l *launcher) count() int {
 	return l.launches
 }
 
+func (l *launcher) peakStarts() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.peak
+}
+
+// sequence names the functions in the order of their launches.
+func (l *launcher) sequence() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.order, " ")
+}
+
+func (l *launcher) canceledStarts() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.canceled
+}
+
+// nth returns the nth instance that was started or adopted.
+func (l *launcher) nth(n int) *fake {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all[n]
+}
+
+// recovered makes an instance that outlived an earlier run.
+func (l *launcher) recovered(id string, rev *faas.Revision) *fake {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := newFake(id, rev)
+	l.all = append(l.all, i)
+	return i
+}
+
 // alive returns the instances that have not been stopped, the oldest first.
 func (l *launcher) alive() (alive []*fake) {
 	l.mu.Lock()
@@ -96,7 +133,7 @@ type fake struct {
 	id      string
 	rev     *faas.Revision
 	done    chan struct{}
-	memory  int64
+	memory  atomic.Int64
 	dial    func(context.Context) (net.Conn, error)
 	stopErr func(attempt int) error
 	stopFor time.Duration // how long a stop takes
@@ -109,7 +146,9 @@ type fake struct {
 }
 
 func newFake(id string, rev *faas.Revision) *fake {
-	return &fake{id: id, rev: rev, done: make(chan struct{}), memory: 10 << 20}
+	f := &fake{id: id, rev: rev, done: make(chan struct{})}
+	f.memory.Store(10 << 20)
+	return f
 }
 
 func (f *fake) ID() string                  { return f.id }
@@ -131,7 +170,7 @@ func (f *fake) Wait() sandbox.Exit {
 }
 
 func (f *fake) Stats(context.Context) (sandbox.Stats, error) {
-	return sandbox.Stats{Memory: f.memory}, nil
+	return sandbox.Stats{Memory: f.memory.Load()}, nil
 }
 
 func (f *fake) Stop(ctx context.Context) error {
@@ -187,7 +226,7 @@ func (m *memory) Available() (int64, error) {
 	available, err := m.total, m.err
 	m.mu.Unlock()
 	for _, i := range m.launcher.alive() {
-		available -= i.memory
+		available -= i.memory.Load()
 	}
 	return available, err
 }

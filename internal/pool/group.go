@@ -25,6 +25,7 @@ func keyOf(rev *faas.Revision) groupKey {
 // Whenever mu is free, waiters wait only if no instance has room: whoever
 // makes room hands it out before letting go, so that nobody overtakes.
 type group struct {
+	pool      *Pool
 	key       groupKey
 	rev       *faas.Revision
 	capacity  int // requests per instance at once
@@ -80,12 +81,13 @@ func (g *group) release(i *instance, healthy bool) (fx effects) {
 	i.inFlight--
 	if healthy {
 		i.served++
-		if g.backoff.failures > 0 {
+		if g.backoff.failures > 0 && !i.stopping { // one that ended proves nothing about the next
 			g.backoff.reset()
 			fx.kick = true
 		}
 	} else {
 		g.retire(i)
+		g.failIfHopeless(time.Now())
 		fx.kick = true
 	}
 	g.settle(i, false, &fx)
@@ -105,7 +107,7 @@ func (g *group) untake(i *instance, cold bool) (fx effects) {
 // settle decides what becomes of an instance that has just become ready or
 // finished a request.
 func (g *group) settle(i *instance, cold bool, fx *effects) {
-	now := time.Now()
+	now := g.pool.now()
 	i.lastUsed = now
 	switch {
 	case i.stopping:
@@ -130,7 +132,7 @@ func (g *group) serve(i *instance, cold bool) {
 	for g.waiters.n > 0 && i.stacked {
 		w := g.waiters.pop()
 		g.occupy(i)
-		w.result <- outcome{lease: &Lease{pool: g.history.pool, instance: i, cold: cold}}
+		w.result <- outcome{lease: &Lease{pool: g.pool, instance: i, cold: cold}}
 	}
 }
 

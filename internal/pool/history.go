@@ -15,8 +15,6 @@ const exitsKept = 8
 // A history is what is worth knowing of a function after its instances are
 // gone. All of its revisions share it.
 type history struct {
-	pool *Pool
-
 	mu        sync.Mutex
 	digest    string // the revision that footprint was measured of
 	footprint int64

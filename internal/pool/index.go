@@ -42,10 +42,10 @@ func (x *index) createLocked(p *Pool, rev *faas.Revision) *group {
 	}
 	h := x.histories[key.ref]
 	if h == nil {
-		h = &history{pool: p}
+		h = new(history)
 		x.histories[key.ref] = h
 	}
-	g := &group{key: key, rev: rev, capacity: max(1, rev.Function.Concurrency), history: h}
+	g := &group{pool: p, key: key, rev: rev, capacity: max(1, rev.Function.Concurrency), history: h}
 	if rev.Function.SingleUse != faas.Reuse {
 		g.capacity = 1
 	}

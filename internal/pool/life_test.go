@@ -104,12 +104,12 @@ func TestDeathIsNoticed(t *testing.T) {
 		rev := function("f", func(f *faas.Function) { f.MaxInstances = 1 })
 		lease := acquire(t, p, rev)
 		rs := send(p, rev, 1)
-		l.all[0].crash(sandbox.Exit{OutOfMemory: true})
+		l.nth(0).crash(sandbox.Exit{OutOfMemory: true})
 		synctest.Wait()
 		equal(t, "the waiting request has another instance", rs[0].err == nil && rs[0].done, true)
 		lease.Release(false)
 		rs[0].lease.Release(true)
-		l.all[1].crash(sandbox.Exit{Code: 3})
+		l.nth(1).crash(sandbox.Exit{Code: 3})
 		synctest.Wait()
 		equal(t, "alive", len(l.alive()), 0)
 		exits := p.Snapshot()[0].Exits
@@ -126,7 +126,7 @@ func TestLastExitsAreKept(t *testing.T) {
 		rev := function("f")
 		for n := range exitsKept + 3 {
 			serve(t, p, rev)
-			l.all[n].crash(sandbox.Exit{Code: n})
+			l.nth(n).crash(sandbox.Exit{Code: n})
 			synctest.Wait()
 		}
 		exits := p.Snapshot()[0].Exits
@@ -242,9 +242,8 @@ func TestAdopt(t *testing.T) {
 		stay := function("stay", func(f *faas.Function) { f.SingleUse = faas.StayIdle })
 		byName := map[string]*fake{}
 		for _, rev := range []*faas.Revision{kept, gone, once, stay} {
-			i := newFake("old-"+rev.Function.Ref.Name, rev)
+			i := l.recovered("old-"+rev.Function.Ref.Name, rev)
 			byName[rev.Function.Ref.Name] = i
-			l.all = append(l.all, i)
 			p.Adopt(rev, i) // before anybody knows what is deployed
 		}
 		synctest.Wait()
@@ -259,8 +258,7 @@ func TestAdopt(t *testing.T) {
 		_, ok = p.TryAcquire(stay)
 		equal(t, "perhaps used, not reused", ok, false)
 
-		late := newFake("late", gone)
-		l.all = append(l.all, late)
+		late := l.recovered("late", gone)
 		p.Adopt(gone, late)
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
@@ -274,8 +272,7 @@ func TestAdoptedInstanceCountsForMinimum(t *testing.T) {
 		l := &launcher{}
 		p := newPool(t, l)
 		rev := function("f", func(f *faas.Function) { f.MinInstances = 1 })
-		i := newFake("old", rev)
-		l.all = append(l.all, i)
+		i := l.recovered("old", rev)
 		p.Adopt(rev, i)
 		p.SetRevisions([]*faas.Revision{rev})
 		time.Sleep(time.Hour)

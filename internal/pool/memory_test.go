@@ -136,7 +136,7 @@ func TestUnreadableMemoryDoesNotStopThePlatform(t *testing.T) {
 
 func TestEstimateFollowsMeasurement(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		l := &launcher{born: func(f *fake) { f.memory = 50 * mib }}
+		l := &launcher{born: func(f *fake) { f.memory.Store(50 * mib) }}
 		m, opt := withMemory(l, 9)
 		p := newPool(t, l, opt)
 		rev := function("f")
@@ -178,7 +178,7 @@ func TestMemoryIsMeasuredInTurn(t *testing.T) {
 			r.lease.Release(true)
 		}
 		for _, i := range l.alive() {
-			i.memory = 77 * mib
+			i.memory.Store(77 * mib)
 		}
 		time.Sleep(21 * time.Second)
 		synctest.Wait()

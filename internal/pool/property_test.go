@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +23,7 @@ type world struct {
 	room     int64
 	current  []*faas.Revision
 	made     int
-	failing  bool
+	failing  atomic.Bool
 	waiting  []*ticket // in the order in which they came
 	held     []*ticket
 }
@@ -49,7 +50,7 @@ func TestAnyUse(t *testing.T) {
 			w.open()
 			defer func() {
 				failure = recover()
-				w.failing = false
+				w.failing.Store(false)
 				_ = w.pool.Stop(context.Background()) // the failure is reported already
 			}()
 			w.run()
@@ -63,7 +64,7 @@ func TestAnyUse(t *testing.T) {
 func newWorld(t *rapid.T) *world {
 	w := &world{T: t, launcher: &launcher{delay: 50 * time.Millisecond}}
 	w.launcher.script = func(context.Context, int) error {
-		if w.failing {
+		if w.failing.Load() {
 			return faas.Errorf(faas.KindBroken, "scripted")
 		}
 		return nil
@@ -95,7 +96,7 @@ func (w *world) open() {
 func (w *world) run() {
 	steps := map[string]func(){
 		"acquire": w.acquire, "acquire2": w.acquire, "release": w.release, "release2": w.release, "leave": w.leave,
-		"sleep": w.sleep, "crash": w.crash, "redeploy": w.redeploy, "fail": func() { w.failing = !w.failing },
+		"sleep": w.sleep, "crash": w.crash, "redeploy": w.redeploy, "fail": func() { w.failing.Store(!w.failing.Load()) },
 	}
 	names := []string{"acquire", "acquire2", "crash", "fail", "leave", "redeploy", "release", "release2", "sleep"}
 	for range rapid.IntRange(1, 60).Draw(w.T, "steps") {
@@ -202,10 +203,7 @@ func (w *world) checkError(k *ticket) {
 
 // check looks at the launcher from outside and at the groups from inside.
 func (w *world) check() {
-	w.launcher.mu.Lock()
-	peak := w.launcher.peak
-	w.launcher.mu.Unlock()
-	if peak > parallelism {
+	if peak := w.launcher.peakStarts(); peak > parallelism {
 		w.Fatalf("%d starts at once", peak)
 	}
 	inFlight := map[*instance]int{}
@@ -213,13 +211,13 @@ func (w *world) check() {
 		inFlight[k.lease.instance]++
 	}
 	for _, g := range w.pool.index.all() {
-		g.mu.Lock()
 		w.checkGroup(g, inFlight)
-		g.mu.Unlock()
 	}
 }
 
 func (w *world) checkGroup(g *group, inFlight map[*instance]int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	f := &g.rev.Function
 	counted := len(g.starts)
 	for _, i := range g.instances {
@@ -253,7 +251,7 @@ func (w *world) checkGroup(g *group, inFlight map[*instance]int) {
 // finish lets everything come to rest: every request is answered in the end,
 // and Stop leaves nothing.
 func (w *world) finish() {
-	w.failing = false
+	w.failing.Store(false)
 	for range 200 {
 		time.Sleep(500 * time.Millisecond)
 		synctest.Wait()

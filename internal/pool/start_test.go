@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,11 +24,11 @@ func TestStartsAreBoundedAndShared(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		equal(t, "the quiet function was served in its turn", single[0].done, true)
-		equal(t, "peak", l.peak, 2)
+		equal(t, "peak", l.peakStarts(), 2)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		equal(t, "served", doneCount(burst), 20)
-		equal(t, "peak", l.peak, 2)
+		equal(t, "peak", l.peakStarts(), 2)
 		equal(t, "launches", l.count(), 21)
 		for _, r := range append(burst, single...) {
 			r.lease.Release(true)
@@ -46,7 +47,7 @@ func TestRequestsComeBeforeMinimum(t *testing.T) {
 		rs := send(p, asked, 2)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		equal(t, "order", strings.Join(l.order, " "), "warm asked asked warm warm")
+		equal(t, "order", l.sequence(), "warm asked asked warm warm")
 		for _, r := range rs {
 			r.lease.Release(true)
 		}
@@ -61,10 +62,10 @@ func TestStartNobodyWaitsForIsCanceled(t *testing.T) {
 		rs := send(p, rev, 2)
 		rs[0].cancel()
 		synctest.Wait()
-		equal(t, "canceled", l.canceled, 1)
+		equal(t, "canceled", l.canceledStarts(), 1)
 		rs[1].cancel()
 		synctest.Wait()
-		equal(t, "canceled", l.canceled, 2)
+		equal(t, "canceled", l.canceledStarts(), 2)
 		equal(t, "groups left", len(p.index.all()), 0)
 		rs = send(p, rev, 1) // a cancellation is not a failure
 		time.Sleep(time.Minute)
@@ -84,7 +85,7 @@ func TestStartTheMinimumWantsIsNotCanceled(t *testing.T) {
 		rs[0].cancel()
 		rs[1].cancel()
 		synctest.Wait()
-		equal(t, "canceled", l.canceled, 1)
+		equal(t, "canceled", l.canceledStarts(), 1)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		equal(t, "alive", len(l.alive()), 1)
@@ -108,9 +109,10 @@ func TestStartTimeout(t *testing.T) {
 
 func TestFailingStartsBackOff(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		broken := true
+		var broken atomic.Bool
+		broken.Store(true)
 		l := &launcher{script: func(context.Context, int) error {
-			if broken {
+			if broken.Load() {
 				cause := errors.New("its last words: secret")
 				return &faas.Error{Kind: faas.KindBroken, Message: "it exited at once", Err: cause}
 			}
@@ -138,7 +140,7 @@ func TestFailingStartsBackOff(t *testing.T) {
 		if st.Failures != 12 || !strings.Contains(st.LastStartError.Error, "secret") {
 			t.Errorf("status does not tell the operator: %+v", st)
 		}
-		broken = false
+		broken.Store(false)
 		serve(t, p, rev)
 		equal(t, "failures after a success", p.Snapshot()[0].Failures, 0)
 	})
@@ -199,7 +201,6 @@ func TestFailingStartSparesRequestsThatCanBeServed(t *testing.T) {
 		synctest.Wait()
 		equal(t, "err", rs[0].err, nil)
 		rs[0].lease.Release(false) // now nothing runs, and starts are held back
-		time.Sleep(time.Minute)
 		synctest.Wait()
 		equal(t, "answered", rs[1].done, true)
 		wantKind(t, rs[1].err, faas.KindInternal)
@@ -240,4 +241,31 @@ func TestMinimumBacksOffToo(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A request that ends well on an instance that has died since is no reason
+// to start the next one early.
+func TestSuccessOfADeadInstanceKeepsTheBackOff(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{script: func(_ context.Context, n int) error {
+			if n > 1 {
+				return errors.New("no")
+			}
+			return nil
+		}}
+		p := newPool(t, l)
+		rev := function("f")
+		lease := acquire(t, p, rev)
+		l.nth(0).crash(sandbox.Exit{Code: 1})
+		synctest.Wait()
+		_, err := p.Acquire(t.Context(), rev)
+		wantKind(t, err, faas.KindInternal)
+		lease.Release(true)
+		_, err = p.Acquire(t.Context(), rev)
+		wantKind(t, err, faas.KindInternal)
+		equal(t, "launches", l.count(), 2)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		equal(t, "groups", len(p.index.all()), 0)
+	})
 }

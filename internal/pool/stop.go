@@ -10,13 +10,13 @@ const stopRetry = time.Second // doubled with each failure
 
 // stopInBackground stops i, which beginStop has marked, off everyone's path.
 func (p *Pool) stopInBackground(i *instance) {
-	i.detach()
 	size := i.footprint()
 	p.stopping.Add(1)
 	p.freeing.Add(size)
 	p.work.add()
 	go func() {
 		defer p.work.done()
+		i.detach() // here: closing is the data path's code, and locks may be held outside
 		err := p.stopOnce(i)
 		p.stopping.Add(-1)
 		p.freeing.Add(-size)

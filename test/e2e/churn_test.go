@@ -55,6 +55,10 @@ func TestChurnLeavesNothing(t *testing.T) {
 	c.wantBoundedLogs()
 }
 
+// maxHoldBack is how long after a start that was killed another one may be
+// refused.
+const maxHoldBack = 5 * time.Second
+
 type violence int
 
 const (
@@ -76,9 +80,12 @@ type churn struct {
 	next      atomic.Int64
 	killed    [kinds]atomic.Int64
 	disturbed atomic.Int64
-	// storms counts the violent acts that may hit anybody's request: a request
-	// during which it did not change must succeed.
+	// storms counts the begins and the ends of violent acts that may hit
+	// anybody's request: one during which it did not change must succeed.
 	storms atomic.Int64
+	// hit is when the last sandbox was killed, nanoseconds since 1970. If that
+	// was during its start, the function's next starts are held back.
+	hit atomic.Int64
 	// up is held for reading while a request is prepared, for writing while
 	// there is no platform.
 	up sync.RWMutex
@@ -111,8 +118,11 @@ func (c *churn) cycle(i int, rng *rand.Rand) {
 	url, storms := c.platform.at(function, path), c.storms.Load()
 	c.up.RUnlock()
 	answered := make(chan error, 1)
+	heldBack := false // read after answered
 	go func() {
 		a, err := fetch(context.Background(), "GET", url, nil)
+		heldBack = err == nil && a.header.Get("Retry-After") != "" &&
+			time.Since(time.Unix(0, c.hit.Load())) < maxHoldBack
 		answered <- judge(how, a, err)
 	}()
 	switch how {
@@ -130,7 +140,7 @@ func (c *churn) cycle(i int, rng *rand.Rand) {
 	case err == nil:
 	case strings.Contains(err.Error(), context.DeadlineExceeded.Error()):
 		c.Errorf("cycle %d (%s): no answer in %v", i, path, patience)
-	case c.storms.Load() != storms:
+	case c.storms.Load() != storms, heldBack:
 		c.disturbed.Add(1)
 	default:
 		c.Errorf("cycle %d (%s), which nothing disturbed: %v", i, path, err)
@@ -161,6 +171,7 @@ func (c *churn) killSandbox(rng *rand.Rand) {
 		return // this moment is before or after everybody's life
 	}
 	c.storms.Add(1)
+	defer c.storms.Add(1)
 	victim := victims[rng.IntN(len(victims))]
 	fd, err := unix.PidfdOpen(victim, 0)
 	if err != nil {
@@ -173,6 +184,7 @@ func (c *churn) killSandbox(rng *rand.Rand) {
 	}
 	if unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
 		c.killed[bySandbox].Add(1)
+		c.hit.Store(time.Now().UnixNano())
 	}
 }
 
@@ -180,6 +192,7 @@ func (c *churn) killPlatform() {
 	c.up.Lock()
 	defer c.up.Unlock()
 	c.storms.Add(1)
+	defer c.storms.Add(1)
 	c.killed[byPlatform].Add(1)
 	// No Fatal here: this is not the test's goroutine.
 	if err := c.platform.cmd.Process.Signal(syscall.SIGKILL); err != nil {

@@ -37,10 +37,10 @@ func TestDrainIsBounded(t *testing.T) {
 	p := newPlatform(t, "--drain-timeout", "1s")
 	name := p.deploy(t, "endless", "concurrency = 4")
 	p.start(t)
-	result := make(chan error, 1)
+	status := make(chan int, 1)
 	go func() {
-		_, err := fetch(context.Background(), "GET", p.at(name, "/wait"), nil)
-		result <- err
+		a, _ := fetch(context.Background(), "GET", p.at(name, "/wait"), nil)
+		status <- a.status
 	}()
 	eventually(t, "the request to be under way", func() bool {
 		return wantJSON[told](t, p, name, "/token").Waiting == 1
@@ -55,8 +55,8 @@ func TestDrainIsBounded(t *testing.T) {
 	if took := time.Since(begin); took < 900*time.Millisecond || took > 20*time.Second {
 		t.Errorf("the platform ended after %v, want a bit more than a second", took)
 	}
-	if err := <-result; err == nil {
-		t.Error("the request that never ends was answered")
+	if s := <-status; s != 0 && s != 503 {
+		t.Errorf("the request that never ends was answered with status %d", s)
 	}
 }
 

@@ -1,7 +1,6 @@
 package gvisor
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,10 +34,11 @@ func Dispatch() {
 	switch {
 	case name == sandboxName:
 		passGate()
-		if err := errors.Join(raiseLoopback(os.Args), serveTunnel(tunnelFD)); err != nil {
+		if err := raiseLoopback(os.Args); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+		offerTunnel(tunnelFD)
 		runSandbox()
 	case name == "exe" && len(os.Args) > 1 && os.Args[1] == "umount":
 		runSandbox()

@@ -3,6 +3,7 @@ package gvisor
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -31,51 +32,61 @@ func (i *instance) Ready(ctx context.Context) error {
 	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var last error
 	for pause := firstPoll; ; pause = min(pause*5/4, maxPoll) {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			return i.notReady(ctx)
+			return i.notReady(ctx, last)
 		}
-		if i.serves(ctx) {
+		if last = i.serves(ctx); last == nil {
 			return nil
 		}
 		timer.Reset(pause)
 	}
 }
 
-func (i *instance) notReady(ctx context.Context) error {
+func (i *instance) notReady(ctx context.Context, last error) error {
 	if i.hasEnded() {
 		return faas.Errorf(faas.KindBroken, "instance %q ended before it was ready: %s", i.id, i.exit)
 	}
-	return fmt.Errorf("wait for instance %q to serve on port %d: %w", i.id, i.port, ctx.Err())
+	err := fmt.Errorf("wait for instance %q to serve on port %d: %w", i.id, i.port, ctx.Err())
+	if last != nil && !errors.Is(last, ctx.Err()) {
+		err = fmt.Errorf("%w (last: %w)", err, last)
+	}
+	return err
 }
 
-// serves tells whether the readiness condition holds now. A callback is the
+// serves returns nil if the readiness condition holds now. A callback is the
 // launcher's to wait for; after it, as before, the port must accept.
-func (i *instance) serves(ctx context.Context) bool {
+func (i *instance) serves(ctx context.Context) error {
 	conn, err := i.dial(ctx, true)
 	if err != nil {
-		return false
+		return err
 	}
 	defer func() { _ = conn.Close() }()
 	if i.ready.Kind != faas.ReadyHTTP {
-		return true
+		return nil
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+i.ready.Path, nil)
 	if err != nil {
-		return false
+		return err
 	}
 	req.Close = true
-	if req.Write(conn) != nil {
-		return false
+	if err := req.Write(conn); err != nil {
+		return err
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
 	if err != nil {
-		return false
+		return err
 	}
-	_ = resp.Body.Close()
-	return resp.StatusCode < http.StatusBadRequest
+	if err := resp.Body.Close(); err != nil {
+		return err
+	}
+	if resp.StatusCode >= http.StatusBadRequest {
+		return fmt.Errorf("GET %s: %s", i.ready.Path, resp.Status)
+	}
+	return nil
 }

@@ -27,7 +27,6 @@ func (i *instance) release(ctx context.Context) error {
 	if err := i.kill(ctx); err != nil {
 		return err
 	}
-	i.tunnel.close()
 	var errs []error
 	if i.group != nil {
 		errs = append(errs, i.driver.removeGroup(ctx, i.group))

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,13 +27,7 @@ const tunnelName = "tunnel.sock"
 // over, so that an upload under back-pressure arrives damaged; it takes a
 // half-close for a close; and a connect that hangs holds a lock that stops all
 // other calls.
-type tunnel struct {
-	dir string
-
-	mu     sync.Mutex
-	socket *net.UnixConn
-	closed bool
-}
+type tunnel struct{ dir string }
 
 // A tunnelRequest is one datagram: port, big endian, and flags.
 type tunnelRequest struct {
@@ -95,11 +88,12 @@ func inFolder(folder *os.File, name string) string {
 }
 
 // dial opens a connection to a port inside, or waits until one can be opened.
-func (t *tunnel) dial(ctx context.Context, req tunnelRequest) (net.Conn, error) {
+func (t tunnel) dial(ctx context.Context, req tunnelRequest) (net.Conn, error) {
 	socket, err := t.open()
 	if err != nil {
 		return nil, err
 	}
+	defer func() { _ = socket.Close() }()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
@@ -108,7 +102,7 @@ func (t *tunnel) dial(ctx context.Context, req tunnelRequest) (net.Conn, error) 
 	conn, err := net.FileConn(ours)
 	_ = ours.Close()
 	if err == nil {
-		_, _, err = socket.WriteMsgUnix(req.encode(), unix.UnixRights(pair[1]), nil)
+		err = send(ctx, socket, req.encode(), pair[1])
 	}
 	_ = unix.Close(pair[1])
 	if err == nil {
@@ -121,6 +115,26 @@ func (t *tunnel) dial(ctx context.Context, req tunnelRequest) (net.Conn, error) 
 		return nil, err
 	}
 	return conn, nil
+}
+
+// send sends one datagram with a file. Go's own method refuses to on a
+// connected socket.
+func send(ctx context.Context, socket *net.UnixConn, b []byte, file int) error {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = socket.SetWriteDeadline(time.Unix(1, 0)) })
+	var sent error
+	err = raw.Write(func(fd uintptr) bool {
+		sent = unix.Sendmsg(int(fd), b, unix.UnixRights(file), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		return !errors.Is(sent, unix.EAGAIN)
+	})
+	defer stop()
+	if err = errors.Join(err, sent); err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return err
 }
 
 func awaitConnected(ctx context.Context, conn net.Conn) error {
@@ -138,30 +152,13 @@ func awaitConnected(ctx context.Context, conn net.Conn) error {
 	return nil
 }
 
-// open returns the socket on which requests are sent, the same for all.
-func (t *tunnel) open() (*net.UnixConn, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		return nil, net.ErrClosed
-	}
-	if t.socket != nil {
-		return t.socket, nil
-	}
+// open makes a socket on which to send a request. It is not kept: a deadline
+// would be that of all who share it.
+func (t tunnel) open() (*net.UnixConn, error) {
 	folder, err := os.Open(t.dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = folder.Close() }()
-	t.socket, err = net.DialUnix("unixgram", nil, &net.UnixAddr{Name: inFolder(folder, tunnelName), Net: "unixgram"})
-	return t.socket, err
-}
-
-func (t *tunnel) close() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-	if t.socket != nil {
-		_ = t.socket.Close()
-	}
+	return net.DialUnix("unixgram", nil, &net.UnixAddr{Name: inFolder(folder, tunnelName), Net: "unixgram"})
 }

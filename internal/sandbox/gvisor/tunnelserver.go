@@ -55,20 +55,20 @@ type tunnelServer struct {
 	listened chan struct{} // closed, and replaced, at each listen
 }
 
-// serveTunnel starts the server on a datagram socket. It must be called before
-// the sandbox boots.
-func serveTunnel(socket int) error {
-	s := &tunnelServer{listened: make(chan struct{})}
+// offerTunnel makes the server known to gVisor, which starts it when it boots.
+func offerTunnel(socket int) {
 	seccheck.RegisterSink(seccheck.SinkDesc{
 		Name: sinkName,
-		New:  func(map[string]any, *fd.FD) (seccheck.Sink, error) { return s, nil },
+		New: func(map[string]any, *fd.FD) (seccheck.Sink, error) {
+			requests, err := unet.NewSocket(socket)
+			if err != nil {
+				return nil, fmt.Errorf("open tunnel: %w", err)
+			}
+			s := &tunnelServer{listened: make(chan struct{})}
+			go s.serve(requests)
+			return s, nil
+		},
 	})
-	requests, err := unet.NewSocket(socket)
-	if err != nil {
-		return fmt.Errorf("open tunnel: %w", err)
-	}
-	go s.serve(requests)
-	return nil
 }
 
 // Name implements seccheck.Sink.
@@ -76,7 +76,6 @@ func (*tunnelServer) Name() string { return sinkName }
 
 // RawSyscall implements seccheck.Sink: a program has called listen.
 func (s *tunnelServer) RawSyscall(ctx gcontext.Context, _ seccheck.FieldSet, _ *pb.Syscall) error {
-	println("listen seen")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if k := kernel.KernelFromContext(ctx); s.stack == nil && k != nil {
@@ -103,11 +102,9 @@ func (s *tunnelServer) serve(socket *unet.Socket) {
 		b := make([]byte, tunnelRequestSize)
 		n, err := reader.ReadVec([][]byte{b})
 		fds, _ := reader.ExtractFDs()
-		if err != nil { println("err", err.Error()) }
 		if err != nil && len(fds) == 0 && n == 0 {
 			return
 		}
-		println("datagram", n, err != nil, len(fds))
 		req, ok := decodeTunnelRequest(b[:max(n, 0)])
 		if !ok || err != nil || len(fds) != 1 {
 			for _, fd := range fds {
@@ -125,9 +122,7 @@ func (s *tunnelServer) handle(req tunnelRequest, fd int) {
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
 	go host.hangup(ctx.Done(), cancel)
-	println("connecting")
 	inside := s.connect(ctx, req)
-	println("connected", inside != nil)
 	cancel()
 	if inside == nil {
 		_, _ = unix.Write(fd, []byte{tunnelRefused})
@@ -177,7 +172,6 @@ func dialInside(ctx context.Context, s *stack.Stack, port uint16) *insideEnd {
 	if _, started := err.(*tcpip.ErrConnectStarted); started {
 		select {
 		case <-connected:
-			println("event")
 			err = ep.LastError()
 		case <-ctx.Done():
 			err = &tcpip.ErrTimeout{}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
+	"strings"
 )
 
 // A Bound is what a ratio must keep to.
@@ -36,6 +38,17 @@ func (b *Bound) String() string {
 
 // MarshalText implements [encoding.TextMarshaler].
 func (b *Bound) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (b *Bound) UnmarshalText(text []byte) error {
+	sign, value, _ := strings.Cut(string(text), " ")
+	v, err := strconv.ParseFloat(value, 64)
+	if err != nil || sign != ">=" && sign != "<=" {
+		return fmt.Errorf("target %q is not \">= NUMBER\" or \"<= NUMBER\"", text)
+	}
+	*b = Bound{sign == ">=", v}
+	return nil
+}
 
 // A Number is a measurement in JSON: null when there is none.
 type Number float64
