@@ -66,7 +66,7 @@ func newLogger(level, format string) (*slog.Logger, error) {
 		return nil, faas.Errorf(faas.KindInvalid, "log-level: %w", err)
 	}
 	if format == "text" || format == "auto" && isTerminal(os.Stderr) {
-		return slog.New(tint.NewHandler(os.Stderr, &tint.Options{
+		return slog.New(tint.NewTextHandler(os.Stderr, &tint.Options{
 			Level: l, TimeFormat: time.TimeOnly + ".000", NoColor: !isTerminal(os.Stderr),
 		})), nil
 	}

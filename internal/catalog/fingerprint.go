@@ -14,34 +14,34 @@ import (
 	"time"
 )
 
-// A print is a fingerprint that is being taken, from metadata only.
-type print struct {
+// A fingerprint is one of a path, being taken, from metadata only.
+type fingerprint struct {
 	h       hash.Hash
 	newest  time.Time
 	dirs    []string // folders in which a change would show, besides the path's own
 	missing bool     // there is nothing at the path
 }
 
-func newPrint() *print { return &print{h: sha256.New()} }
+func newFingerprint() *fingerprint { return &fingerprint{h: sha256.New()} }
 
-func (p *print) add(parts ...any) { fmt.Fprintf(p.h, "%#v\n", parts) }
+func (p *fingerprint) add(parts ...any) { fmt.Fprintf(p.h, "%#v\n", parts) }
 
-func (p *print) sum() string { return hex.EncodeToString(p.h.Sum(nil)) }
+func (p *fingerprint) sum() string { return hex.EncodeToString(p.h.Sum(nil)) }
 
-func (p *print) merge(q *print) {
+func (p *fingerprint) merge(q *fingerprint) {
 	p.add(q.sum())
 	p.see(q.newest)
 	p.dirs = append(p.dirs, q.dirs...)
 }
 
-func (p *print) see(t time.Time) {
+func (p *fingerprint) see(t time.Time) {
 	if t.After(p.newest) {
 		p.newest = t
 	}
 }
 
 // stat adds the metadata of a file or a folder.
-func (p *print) stat(name string, info os.FileInfo) {
+func (p *fingerprint) stat(name string, info os.FileInfo) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		p.add(name, info.Mode(), info.Size(), info.ModTime())
@@ -54,18 +54,18 @@ func (p *print) stat(name string, info os.FileInfo) {
 // fingerprints takes each path's print once for all functions that share it.
 type fingerprints struct {
 	mu    sync.Mutex
-	taken map[string]func() *print
+	taken map[string]func() *fingerprint
 }
 
-func newFingerprints() *fingerprints { return &fingerprints{taken: map[string]func() *print{}} }
+func newFingerprints() *fingerprints { return &fingerprints{taken: map[string]func() *fingerprint{}} }
 
 // path returns the print of a file, of a folder with all that is below it, or
 // of nothing.
-func (f *fingerprints) path(name string) *print {
+func (f *fingerprints) path(name string) *fingerprint {
 	f.mu.Lock()
 	take, ok := f.taken[name]
 	if !ok {
-		take = sync.OnceValue(func() *print { return takePath(name) })
+		take = sync.OnceValue(func() *fingerprint { return takePath(name) })
 		f.taken[name] = take
 	}
 	f.mu.Unlock()
@@ -73,15 +73,15 @@ func (f *fingerprints) path(name string) *print {
 }
 
 // takePath takes the print of a path whose folder is watched, too.
-func takePath(name string) *print {
+func takePath(name string) *fingerprint {
 	p := takeFile(name)
 	p.dirs = append(p.dirs, ancestor(name))
 	return p
 }
 
 // takeFile takes the print of a path, without its folder.
-func takeFile(name string) *print {
-	p := newPrint()
+func takeFile(name string) *fingerprint {
+	p := newFingerprint()
 	info, err := os.Lstat(name)
 	if err == nil && info.Mode()&os.ModeSymlink != 0 {
 		p.stat(name, info)
@@ -106,12 +106,12 @@ func takeFile(name string) *print {
 // changes in larger trees show at the next rescan.
 const maxTreeWatches = 512
 
-func takeTree(p *print, root string) {
+func takeTree(p *fingerprint, root string) {
 	dirs := 0
 	_ = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			p.add(name, "unreadable")
-			return nil
+			return nil //nolint:nilerr // it is part of the fingerprint
 		}
 		if d.IsDir() {
 			if dirs++; dirs <= maxTreeWatches {
@@ -121,7 +121,7 @@ func takeTree(p *print, root string) {
 		info, err := d.Info()
 		if err != nil {
 			p.add(name, "missing")
-			return nil
+			return nil //nolint:nilerr // it is part of the fingerprint
 		}
 		p.stat(name, info)
 		return nil

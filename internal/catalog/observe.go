@@ -44,7 +44,7 @@ func (f *Folder) observe(name string, last decoded, prints *fingerprints) observ
 		return observation{fingerprint: gone, dirs: append(own.dirs, dir)}
 	}
 	d := f.decode(name, dir, file, own, last)
-	p := newPrint()
+	p := newFingerprint()
 	p.add(d.dir, d.sum)
 	p.merge(own)
 	if d.fn != nil {
@@ -59,7 +59,7 @@ func (f *Folder) observe(name string, last decoded, prints *fingerprints) observ
 // changed within it may change again and look the same.
 const fileTick = 50 * time.Millisecond
 
-func (f *Folder) decode(name, dir, file string, own *print, last decoded) decoded {
+func (f *Folder) decode(name, dir, file string, own *fingerprint, last decoded) decoded {
 	stat := own.sum()
 	if last.dir == dir && last.stat == stat {
 		return last

@@ -60,7 +60,7 @@ func (s *scanner) run(ctx context.Context) {
 			} else {
 				s.watches.lose()
 			}
-		case <-s.watches.errors():
+		case <-s.watches.errors(): //nolint:errcheck // whatever it is, the answer is to look again
 			s.rescan = time.Now() // events were lost
 		case <-timer.C:
 		}

@@ -64,14 +64,17 @@ func (g *Gateway) idleOf(lease Lease, concurrency int) *idleConns {
 		return l
 	}
 	l := &idleConns{g: g, limit: min(max(concurrency, 1), maxIdlePerInstance)}
+	// Listed first: whoever closes l, and that may be SetAttachment on an
+	// instance that is gone, takes it out again.
+	g.mu.Lock()
+	g.idles[l] = struct{}{}
+	g.mu.Unlock()
 	placed, ok := lease.SetAttachment(l).(*idleConns)
-	if !ok {
-		return l // somebody else's value: nothing is kept
+	if placed != l {
+		_ = l.Close()
 	}
-	if placed == l {
-		g.mu.Lock()
-		g.idles[l] = struct{}{}
-		g.mu.Unlock()
+	if !ok {
+		return l // the place is taken: nothing is kept
 	}
 	return placed
 }

@@ -15,10 +15,9 @@ const (
 
 // framing gathers the fields that say how long a body is.
 type framing struct {
-	length     int64
-	hasLength  bool
-	hasCoding  bool
-	hasTrailer bool
+	length    int64
+	hasLength bool
+	hasCoding bool
 }
 
 func (f *framing) add(field *Field) error {

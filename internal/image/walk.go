@@ -134,7 +134,7 @@ func (w *walker) subdir(ctx context.Context, dir *os.Root, rel, name string, st,
 	if err != nil {
 		return w.failed(rel, err)
 	}
-	defer sub.Close()
+	defer func() { _ = sub.Close() }()
 	if st.Dev != parent.Dev {
 		pseudo, err := isPseudo(sub)
 		if err != nil {

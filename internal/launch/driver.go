@@ -11,25 +11,31 @@ import (
 	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
-// probeTimeout bounds a driver's probe.
-const probeTimeout = 20 * time.Second
+const (
+	// probeTimeout bounds a driver's probe.
+	probeTimeout = 20 * time.Second
+	// probeAgain is how long a bad answer is believed: what stood against the
+	// probe may have been a full disk or a process that was killed.
+	probeAgain = 5 * time.Second
+)
 
-// driver is a Driver with the answer of its probe, which is asked once.
+// driver is a Driver with the answer of its probe. A good answer holds for
+// ever.
 type driver struct {
 	sandbox.Driver
 	mu     sync.Mutex
-	probed bool
+	probed time.Time // zero: not yet
 	caps   sandbox.Capabilities
 }
 
 func (d *driver) capabilities(ctx context.Context) sandbox.Capabilities {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.probed {
+	if d.probed.IsZero() || !d.caps.Works && time.Since(d.probed) > probeAgain {
 		// Not under the caller's cancellation: the answer is everybody's.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 		defer cancel()
-		d.caps, d.probed = d.Probe(ctx), true
+		d.caps, d.probed = d.Probe(ctx), time.Now()
 	}
 	return d.caps
 }
@@ -41,7 +47,7 @@ type Status struct {
 }
 
 // Probe asks every driver whether it works here, and returns the answers in
-// the order in which the drivers were given. Drivers are probed once.
+// the order in which the drivers were given. A driver that works is probed once.
 func (l *Launcher) Probe(ctx context.Context) []Status {
 	statuses := make([]Status, 0, len(l.order))
 	for _, name := range l.order {

@@ -58,7 +58,7 @@ func lookupGroup(rootfs, group string) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	if row != nil && len(row) > 2 {
+	if len(row) > 2 {
 		if gid, ok := parseID(row[2]); ok {
 			return gid, nil
 		}

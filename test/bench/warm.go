@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
+	"time"
 
 	"github.com/unifaas/unifaas/test/bench/load"
 	"github.com/unifaas/unifaas/test/bench/measure"
@@ -25,9 +27,16 @@ const (
 const (
 	warmRate   = "warm throughput, 64 connections"
 	warmP50    = "warm p50, 1 connection"
+	warmCPU    = "warm CPU time per request, 64 connections"
 	gvisorRate = "warm throughput, 64 connections, gVisor instance"
 	gvisorP50  = "warm p50, 1 connection, gVisor instance"
 )
+
+// A way leads to a warm instance.
+type way struct {
+	url  string
+	pids []int // the proxy's processes, without the function's
+}
 
 // warm compares proxies in front of one warm instance. nginx, we and the
 // direct way all reach the same process: the one that our platform started.
@@ -42,7 +51,7 @@ func (b *bench) warm(ctx context.Context) ([]measure.Row, error) {
 	if err != nil {
 		return missing(err), nil
 	}
-	ways := map[string]string{} // name -> URL
+	ways := map[string]way{}
 	if err := b.startWarm(ctx, ways); err != nil {
 		return missing(err), err
 	}
@@ -55,7 +64,7 @@ func (b *bench) warm(ctx context.Context) ([]measure.Row, error) {
 
 // startWarm starts what leads to a warm instance and fills in the ways.
 // nginx and gVisor are left out where they don't run.
-func (b *bench) startWarm(ctx context.Context, ways map[string]string) error {
+func (b *bench) startWarm(ctx context.Context, ways map[string]way) error {
 	exe, err := b.build(ctx, "platform", "./test/bench/platform")
 	if err != nil {
 		return err
@@ -78,8 +87,8 @@ func (b *bench) startWarm(ctx context.Context, ways map[string]string) error {
 	if err != nil {
 		return err
 	}
-	ways["direct"] = "http://" + proc.Local(port) + helloPath
-	ways["ours"] = ours.url("benchmark", helloPath)
+	ways["direct"] = way{url: "http://" + proc.Local(port) + helloPath}
+	ways["ours"] = way{ours.url("benchmark", helloPath), []int{ours.Pid()}}
 	if ways["nginx"], err = b.startNginx(ctx, port); err != nil {
 		b.say("without nginx: %v", err)
 		delete(ways, "nginx")
@@ -91,53 +100,89 @@ func (b *bench) startWarm(ctx context.Context, ways map[string]string) error {
 	return nil
 }
 
-func (b *bench) startWarmGVisor(ctx context.Context) (string, error) {
+func (b *bench) startWarmGVisor(ctx context.Context) (way, error) {
 	p, err := b.startUnifaas(ctx, "warm-gvisor", map[string]function{
 		"benchmark": {sandbox: "gvisor", port: functionPort, concurrency: many, instances: 1, cpus: runtime.NumCPU()},
 	})
 	if err != nil {
-		return "", err
+		return way{}, err
 	}
-	return p.url("benchmark", helloPath), p.awaitInstances(ctx, 1)
+	return way{p.url("benchmark", helloPath), []int{p.Pid()}}, p.awaitInstances(ctx, 1)
 }
 
-func (b *bench) startNginx(ctx context.Context, upstream int) (string, error) {
+func (b *bench) startNginx(ctx context.Context, upstream int) (way, error) {
 	dir, err := b.dir("nginx")
 	if err != nil {
-		return "", err
+		return way{}, err
 	}
 	port, err := proc.FreePort()
 	if err != nil {
-		return "", err
+		return way{}, err
 	}
-	_, err = peers.Nginx(ctx, b.group, dir, proc.Local(upstream), port, helloPath)
-	return "http://" + proc.Local(port) + "/invoke/benchmark" + helloPath, err
+	p, err := peers.Nginx(ctx, b.group, dir, proc.Local(upstream), port, helloPath)
+	if err != nil {
+		return way{}, err
+	}
+	workers, err := proc.Children(p.Pid())
+	return way{"http://" + proc.Local(port) + "/invoke/benchmark" + helloPath, workers}, err
 }
 
-// loadWarm returns samples by "way connections".
-func (b *bench) loadWarm(ctx context.Context, wrk *load.Wrk, ways map[string]string) (map[string]measure.Sample, error) {
+// loadWarm returns samples by key, and those of CPU time by cpuKey.
+func (b *bench) loadWarm(ctx context.Context, wrk *load.Wrk, ways map[string]way) (map[string]measure.Sample, error) {
 	var contenders []contender
-	for _, way := range []string{"direct", "nginx", "ours", "gvisor"} {
-		url, ok := ways[way]
+	costs := map[string]measure.Sample{}
+	for _, name := range []string{"direct", "nginx", "ours", "gvisor"} {
+		w, ok := ways[name]
 		if !ok {
 			continue
 		}
-		for _, connections := range []int{many, 1} {
-			contenders = append(contenders, contender{key(way, connections), func(ctx context.Context, _ int) (float64, error) {
-				r, err := wrk.Run(ctx, url, connections, b.scale.warmRun)
-				if connections == 1 {
-					return r.P50US, err
-				}
+		contenders = append(contenders,
+			contender{key(name, many), func(ctx context.Context, _ int) (float64, error) {
+				r, cost, err := w.load(ctx, wrk, many, b.scale.warmRun)
+				costs[cpuKey(name)] = append(costs[cpuKey(name)], cost)
 				return r.Rate(), err
+			}},
+			contender{key(name, 1), func(ctx context.Context, _ int) (float64, error) {
+				r, _, err := w.load(ctx, wrk, 1, b.scale.warmRun)
+				return r.P50US, err
 			}})
-		}
 	}
-	return interleave(ctx, b.scale.warmRounds, contenders)
+	samples, err := interleave(ctx, b.scale.warmRounds, contenders)
+	maps.Copy(samples, costs)
+	return samples, err
 }
 
-func key(way string, connections int) string { return fmt.Sprint(way, " ", connections) }
+func key(name string, connections int) string { return fmt.Sprint(name, " ", connections) }
 
-func warmRows(ways map[string]string, samples map[string]measure.Sample) []measure.Row {
+func cpuKey(name string) string { return name + " cpu" }
+
+// load runs wrk and returns also the microseconds of processor time that the
+// proxy took for each request.
+func (w way) load(ctx context.Context, wrk *load.Wrk, connections int, d time.Duration) (load.Report, float64, error) {
+	before, err := w.cpu()
+	if err != nil {
+		return load.Report{}, 0, err
+	}
+	r, err := wrk.Run(ctx, w.url, connections, d)
+	if err != nil {
+		return r, 0, err
+	}
+	after, err := w.cpu()
+	return r, float64((after - before).Microseconds()) / float64(r.Requests), err
+}
+
+func (w way) cpu() (sum time.Duration, err error) {
+	for _, pid := range w.pids {
+		used, err := proc.CPU(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += used
+	}
+	return sum, nil
+}
+
+func warmRows(ways map[string]way, samples map[string]measure.Sample) []measure.Row {
 	get := func(way string, connections int) measure.Sample { return samples[key(way, connections)] }
 	rate := measure.Compare(warmRate, "requests/s", get("ours", many), "nginx", get("nginx", many), measure.AtLeast(1))
 	p50 := measure.Compare(warmP50, "µs", get("ours", 1), "nginx", get("nginx", 1), measure.AtMost(1))
@@ -152,6 +197,7 @@ func warmRows(ways map[string]string, samples map[string]measure.Sample) []measu
 	rows := []measure.Row{
 		rate.Noted("direct: %.0f requests/s", direct.Median()),
 		p50.Noted("direct: %.0f µs", get("direct", 1).Median()),
+		measure.Compare(warmCPU, "µs", samples[cpuKey("ours")], "nginx", samples[cpuKey("nginx")], nil),
 	}
 	const peer = "ours, bare process"
 	if _, ok := ways["gvisor"]; !ok {

@@ -66,7 +66,7 @@ func (s *Store) commit(ctx context.Context, t *tree.Tree, digest string, text []
 	if err != nil {
 		return err
 	}
-	defer removeTree(work) // what is left of it goes at the next Open
+	defer func() { _ = removeTree(work) }() // what is left of it goes at the next Open
 	if err := s.addObjects(ctx, t, work, open); err != nil {
 		return err
 	}

@@ -8,8 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -139,10 +137,4 @@ func (s *Store) check(path string, n tree.Node) error {
 		return fmt.Errorf("%q has other metadata than its name says", path)
 	}
 	return nil
-}
-
-// contentOf returns the digest in an object's name.
-func contentOf(name string) string {
-	digest, _, _ := strings.Cut(filepath.Base(name), "-")
-	return digest
 }

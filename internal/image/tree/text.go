@@ -78,7 +78,7 @@ func (t *Tree) check() error {
 
 func parseLine(line string) (string, Node, error) {
 	fields := strings.SplitN(line, " ", 9)
-	if len(fields) != 9 || len(fields[0]) != 1 || !strings.Contains("dfl", fields[0]) {
+	if len(fields) != 9 || len(fields[0]) != 1 || !strings.ContainsRune("dfl", rune(fields[0][0])) {
 		return "", Node{}, errors.New("malformed")
 	}
 	n := Node{Type: Type(fields[0][0])}

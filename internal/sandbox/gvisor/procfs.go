@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -92,17 +92,30 @@ func addProcess(total *sandbox.Stats, pid int) error {
 	}
 	total.Pids += threads
 	total.Memory += proportionalSize(pid)
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, word := range strings.Fields(string(children)) {
-		if child, err := strconv.Atoi(word); err == nil {
-			// One that has ended meanwhile counts nothing.
-			_ = addProcess(total, child)
-		}
+	for _, child := range children(pid) {
+		// One that has ended meanwhile counts nothing.
+		_ = addProcess(total, child)
 	}
 	return nil
+}
+
+// children returns the child processes of all of a process's threads.
+func children(pid int) []int {
+	// It matches nothing only where the process has ended.
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	var pids []int
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			continue
+		}
+		for _, word := range strings.Fields(string(text)) {
+			if child, err := strconv.Atoi(word); err == nil {
+				pids = append(pids, child)
+			}
+		}
+	}
+	return pids
 }
 
 // proportionalSize returns a process's Pss in bytes, 0 if it can't be known.

@@ -15,8 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/test/bench/proc"
 )
@@ -109,9 +107,7 @@ func clearDaemon(dir string) error {
 		paths, err := filepath.Glob(filepath.Join(dir, pattern))
 		errs = append(errs, err)
 		for _, path := range paths {
-			if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-				errs = append(errs, fmt.Errorf("unmount %s: %w", path, err))
-			}
+			errs = append(errs, unmountAll(path))
 		}
 	}
 	return errors.Join(append(errs, removeGroups("unifaas-bench-docker"))...)

@@ -59,7 +59,8 @@ type Bare struct {
 // Prepare makes what a sandbox needs that is not runsc's to make: its bundle,
 // and its network namespace with only a loopback device.
 func (r *Runsc) Prepare() (*Bare, error) {
-	b := &Bare{runsc: r, id: fmt.Sprintf("bench-%d-%d", os.Getpid(), r.next.Add(1))}
+	// runsc takes the beginning of an id for the id: none may begin another.
+	b := &Bare{runsc: r, id: fmt.Sprintf("bench-%d-%06d", os.Getpid(), r.next.Add(1))}
 	b.bundle = filepath.Join(r.dir, b.id)
 	if err := os.Mkdir(b.bundle, 0o700); err != nil {
 		return nil, err
@@ -172,9 +173,20 @@ func (r *Runsc) Close() error {
 	mounts, err := filepath.Glob(filepath.Join(r.dir, "root", "null-netns*"))
 	errs = append(errs, err)
 	for _, mount := range mounts {
-		if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
-			errs = append(errs, fmt.Errorf("unmount %s: %w", mount, err))
-		}
+		errs = append(errs, unmountAll(mount))
 	}
 	return errors.Join(append(errs, removeGroups("unifaas-bench"))...)
+}
+
+// unmountAll takes every mount off path: sandboxes that start side by side may
+// each have put one there.
+func unmountAll(path string) error {
+	for {
+		switch err := unix.Unmount(path, unix.MNT_DETACH); {
+		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
+			return nil
+		case err != nil:
+			return fmt.Errorf("unmount %s: %w", path, err)
+		}
+	}
 }

@@ -138,3 +138,40 @@ func TestNetNS(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestCPU(t *testing.T) {
+	d, err := parseStat("42 (a) b) c) S 1 42 42 0 -1 4194560 100 0 0 0 25 17 0 0 20 0 1 0 100 1 2\n")
+	if err != nil || d != 420*time.Millisecond {
+		t.Errorf("%v, %v", d, err)
+	}
+	for _, bad := range []string{"", "42 (a", "42 (a) S 1 2 3 4 5 6 7 8 9 10 11 x 13 14"} {
+		if _, err := parseStat(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+	before, err := CPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for after := before; after < before+tick; { // work until the clock shows it
+		if after, err = CPU(os.Getpid()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestChildren(t *testing.T) {
+	g := NewGroup(t.TempDir())
+	defer g.Close()
+	p, err := g.Start("parent", exec.Command("sh", "-c", "sleep 1000 & echo $!; trap 'kill $!' TERM; wait"), Options{Grace: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p.Tail() == "" {
+		time.Sleep(time.Millisecond)
+	}
+	children, err := Children(p.Pid())
+	if err != nil || len(children) != 1 || fmt.Sprint(children[0]) != p.Tail() {
+		t.Errorf("children are %v, not %s: %v", children, p.Tail(), err)
+	}
+}
