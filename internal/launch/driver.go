@@ -84,6 +84,9 @@ func (l *Launcher) choose(rev *faas.Revision) string {
 
 // usable returns the driver of rev when it works here.
 func (l *Launcher) usable(ctx context.Context, rev *faas.Revision) (*driver, error) {
+	if err := buildable(&rev.Function); err != nil {
+		return nil, err
+	}
 	name := l.choose(rev)
 	d, ok := l.drivers[name]
 	if !ok {
@@ -99,6 +102,19 @@ func (l *Launcher) usable(ctx context.Context, rev *faas.Revision) (*driver, err
 		reason += "; " + caps.Remedy
 	}
 	return nil, faas.Errorf(faas.KindUnavailable, "function %q: sandbox %q does not work here: %s", rev.Function.Ref, name, reason)
+}
+
+// buildable refuses what function.toml may ask for and no driver can give
+// yet: a function that is run without it would not be what its owner wrote.
+func buildable(fn *faas.Function) error {
+	switch {
+	case len(fn.Egress) > 0:
+		return faas.Errorf(faas.KindUnavailable, "function %q: egress is not in this build; remove the key to run it without a network", fn.Ref)
+	case fn.Ready.Kind == faas.ReadyCallback && fn.Form == faas.Native:
+		return faas.Errorf(faas.KindUnavailable, "function %q: ready = \"callback\" is not in this build; use \"port\" or \"http:/path\"", fn.Ref)
+	default:
+		return nil
+	}
 }
 
 // artifact is made once, by whoever comes first.

@@ -180,6 +180,25 @@ func TestErrorsTellWhatHappened(t *testing.T) {
 	}
 }
 
+func TestWhatNoDriverCanGiveIsRefused(t *testing.T) {
+	fake := sandboxtest.NewFake(sandboxtest.FakeOptions{})
+	l := newPlatform(t).launcher(t, fake)
+	for name, ask := range map[string]func(*faas.Function){
+		"egress":   func(fn *faas.Function) { fn.Egress = []string{"internet"} },
+		"callback": func(fn *faas.Function) { fn.Ready.Kind = faas.ReadyCallback },
+	} {
+		rev := revision(nil)
+		ask(&rev.Function)
+		_, err := l.Launch(t.Context(), rev)
+		if faas.KindOf(err) != faas.KindUnavailable || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	if n := fake.Calls(sandboxtest.StepStart); n != 0 {
+		t.Errorf("%d instances were started", n)
+	}
+}
+
 func TestRecoverTakesOverTheLivingAndClearsTheDead(t *testing.T) {
 	p, world := newPlatform(t), &sandboxtest.World{}
 	first := p.launcher(t, sandboxtest.NewFake(sandboxtest.FakeOptions{World: world}))
