@@ -48,13 +48,30 @@ func (n *Node) startCatalog(ctx context.Context) error {
 	}
 	// Only now: a first listing that is not complete would look like the
 	// removal of every function that is still missing.
+	known := map[faas.Ref]bool{}
 	n.catalog.Watch(func(s *catalog.Snapshot) {
 		current := s.Revisions()
 		n.pool.SetRevisions(current)
 		n.launcher.Keep(current)
 		n.preparer.set(current)
+		known = n.forgetRemoved(known, s)
 	})
 	return nil
+}
+
+// forgetRemoved drops the metrics of functions that were known and are not in
+// s any more. It returns those that are.
+func (n *Node) forgetRemoved(known map[faas.Ref]bool, s *catalog.Snapshot) map[faas.Ref]bool {
+	now := make(map[faas.Ref]bool, s.Len())
+	for _, st := range s.List() {
+		now[st.Ref] = true
+	}
+	for ref := range known {
+		if !now[ref] {
+			n.gateway.Forget(ref)
+		}
+	}
+	return now
 }
 
 // prune gives up images that no revision needs, until ctx is done.
