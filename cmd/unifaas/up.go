@@ -14,6 +14,7 @@ import (
 
 	"github.com/unifaas/unifaas/internal/config"
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/host/thread"
 	"github.com/unifaas/unifaas/internal/node"
 )
 
@@ -21,10 +22,15 @@ type upCmd struct {
 	config.Config
 }
 
+// threads is how many the platform has from the beginning: enough for every
+// system call that blocks at one time, under any load.
+const threads = 48
+
 func (c *upCmd) Run(e *env) error {
 	// Bodies and heads live in reused buffers: the heap is small and a
 	// tighter collector costs little, against half of it in memory.
 	debug.SetGCPercent(50)
+	thread.Reserve(threads)
 	logger, err := newLogger(c.LogLevel, c.LogFormat)
 	if err != nil {
 		return err

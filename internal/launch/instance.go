@@ -9,25 +9,23 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/logs"
 	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
-// stopTimeout bounds the undoing of a start that failed.
-const stopTimeout = 20 * time.Second
-
 // instance is a driver's instance together with its folder, record and log.
 type instance struct {
 	sandbox.Instance // nil until the driver has started it
 	launcher         *Launcher
+	driver           *driver
 	output           *logs.Stream
 
 	mu      sync.Mutex
 	record  sandbox.Record
-	cleared bool // folder and log are gone
+	closed  bool // the log is
+	cleared bool // the folder is gone
 }
 
 func (i *instance) openOutput() error {
@@ -48,36 +46,52 @@ func (i *instance) recordState(state any) error {
 	return i.launcher.records.write(i.record)
 }
 
+// create makes the instance's folder, record and output.
+func (i *instance) create() error {
+	if err := i.launcher.records.create(i.record); err != nil {
+		return err
+	}
+	return i.openOutput()
+}
+
 // Stop stops the instance and removes its folder. The log stays.
 func (i *instance) Stop(ctx context.Context) error {
-	if i.Instance != nil {
-		if err := i.Instance.Stop(ctx); err != nil {
-			return err
-		}
+	if err := i.release(ctx); err != nil {
+		return err
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.cleared {
 		return nil
 	}
-	i.cleared = true
+	var err error
+	if i.output != nil && !i.closed {
+		i.closed = true
+		err = i.output.Close()
+	}
 	// The record goes with the folder, last: as long as anything is left, so
 	// is the record.
-	err := errors.Join(i.output.Close(), os.RemoveAll(i.record.Dir))
-	if err != nil {
+	if err = errors.Join(err, os.RemoveAll(i.record.Dir)); err != nil {
 		return fmt.Errorf("clear instance %q: %w", i.record.ID, err)
 	}
+	i.cleared = true
 	return nil
 }
 
-// discard undoes a start that failed, without its cancellation.
-func (i *instance) discard(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	if err := i.Stop(ctx); err != nil {
-		i.launcher.opts.Logger.Error("cannot undo a failed start; the next start of the platform will",
-			"instance", i.record.ID, "function", i.record.Function.String(), "err", err)
+// release undoes what the driver did. A driver whose start failed has undone
+// it itself, if it could: what kept it from starting may have kept it from
+// that, too, so it is asked again, by the record.
+func (i *instance) release(ctx context.Context) error {
+	if i.Instance != nil {
+		return i.Instance.Stop(ctx)
 	}
+	i.mu.Lock()
+	rec := i.record
+	i.mu.Unlock()
+	if len(rec.State) == 0 {
+		return nil // it never came to acquire anything
+	}
+	return giveUp(ctx, i.driver, rec)
 }
 
 // Stats measures the instance when its driver can.

@@ -45,6 +45,10 @@ type Launcher struct {
 
 	mu        sync.Mutex
 	artifacts map[string]*artifact // by revision digest
+
+	undoing sync.WaitGroup
+	closing chan struct{}
+	close   sync.Once
 }
 
 // New returns a launcher that keeps the instances' folders in
@@ -64,6 +68,7 @@ func New(opts Options) (*Launcher, error) {
 		records:   records{dir: dir, bootID: bootID},
 		metrics:   newMetrics(opts.Registerer),
 		artifacts: map[string]*artifact{},
+		closing:   make(chan struct{}),
 	}
 	for _, d := range opts.Drivers {
 		l.drivers[d.Name()] = &driver{Driver: d}
@@ -75,6 +80,8 @@ func New(opts Options) (*Launcher, error) {
 // Close gives up what the drivers keep beside instances. All instances must
 // have been stopped.
 func (l *Launcher) Close() error {
+	l.close.Do(func() { close(l.closing) })
+	l.undoing.Wait()
 	var errs []error
 	for _, name := range l.order {
 		if c, ok := l.drivers[name].Driver.(io.Closer); ok {
@@ -109,25 +116,25 @@ func (l *Launcher) Launch(ctx context.Context, rev *faas.Revision) (sandbox.Inst
 		return nil, err
 	}
 	trace.mark("prepare", time.Now())
-	inst, err := l.newInstance(d, rev)
-	if err != nil {
-		return nil, err
-	}
-	if err := l.start(ctx, d, art, inst, trace); err != nil {
+	inst := l.newInstance(d, rev)
+	if err := l.start(ctx, art, inst, trace); err != nil {
 		inst.discard(ctx)
-		return nil, err
+		return nil, shortage(rev, err)
 	}
 	return inst, nil
 }
 
 // start starts inst and waits until it can serve.
-func (l *Launcher) start(ctx context.Context, d *driver, art sandbox.Artifact, inst *instance, trace *trace) error {
+func (l *Launcher) start(ctx context.Context, art sandbox.Artifact, inst *instance, trace *trace) error {
+	if err := inst.create(); err != nil {
+		return fmt.Errorf("make instance of %q: %w", inst.record.Function, err)
+	}
 	output, err := inst.output.Writer()
 	if err != nil {
 		return err
 	}
 	defer output.Close()
-	running, err := d.Start(ctx, art, sandbox.Spec{
+	running, err := inst.driver.Start(ctx, art, sandbox.Spec{
 		ID: inst.record.ID, Revision: inst.record.Revision,
 		Dir: filepath.Join(inst.record.Dir, boxDir), Output: output,
 		Record: inst.recordState, Trace: trace.mark,
@@ -164,19 +171,10 @@ func newID(node string) string {
 	return node + "-" + idEncoding.EncodeToString(b[:])
 }
 
-func (l *Launcher) newInstance(d *driver, rev *faas.Revision) (*instance, error) {
-	rec := sandbox.Record{
+func (l *Launcher) newInstance(d *driver, rev *faas.Revision) *instance {
+	return &instance{launcher: l, driver: d, record: l.records.place(sandbox.Record{
 		ID: newID(l.opts.Host.Node), Sandbox: d.Name(),
 		Function: rev.Function.Ref, Revision: rev,
 		BootID: l.records.bootID, Created: time.Now(),
-	}
-	rec, err := l.records.create(rec)
-	if err != nil {
-		return nil, fmt.Errorf("make instance of %q: %w", rev.Function.Ref, err)
-	}
-	inst := &instance{launcher: l, record: rec}
-	if err := inst.openOutput(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(rec.Dir))
-	}
-	return inst, nil
+	})}
 }

@@ -26,20 +26,23 @@ type records struct {
 	bootID string
 }
 
-// create makes the instance's folder and first record.
-func (r records) create(rec sandbox.Record) (sandbox.Record, error) {
+// place says where the instance's folder is.
+func (r records) place(rec sandbox.Record) sandbox.Record {
 	rec.Dir = filepath.Join(r.dir, rec.ID)
+	return rec
+}
+
+// create makes the instance's folder and first record. What an error leaves
+// of them is the caller's to remove.
+func (r records) create(rec sandbox.Record) error {
 	if err := os.Mkdir(rec.Dir, 0o700); err != nil {
-		return rec, err
+		return err
 	}
 	// The record comes first: what has none is removed at the next start.
 	if err := r.write(rec); err != nil {
-		return rec, errors.Join(err, os.RemoveAll(rec.Dir))
+		return err
 	}
-	if err := os.Mkdir(filepath.Join(rec.Dir, boxDir), 0o700); err != nil {
-		return rec, errors.Join(err, os.RemoveAll(rec.Dir))
-	}
-	return rec, nil
+	return os.Mkdir(filepath.Join(rec.Dir, boxDir), 0o700)
 }
 
 func (r records) write(rec sandbox.Record) error {

@@ -76,16 +76,15 @@ func (l *Launcher) recoverOne(ctx context.Context, rec sandbox.Record) (sandbox.
 	if !ok {
 		return nil, fmt.Errorf("recover instance %q: sandbox %q is not in this build; run the version that started it once to clean up", rec.ID, rec.Sandbox)
 	}
-	inst := &instance{launcher: l, record: rec}
-	given := rec
-	given.Dir = filepath.Join(rec.Dir, boxDir) // as in the Spec that it was started with
+	inst := &instance{launcher: l, driver: d, record: rec}
 	if err := inst.openOutput(); err != nil {
-		if failed := giveUp(ctx, d, given); failed != nil {
+		// It would stand still as soon as its FIFO is full.
+		if failed := giveUp(ctx, d, rec); failed != nil {
 			return nil, errors.Join(err, failed)
 		}
 		return nil, errors.Join(err, os.RemoveAll(rec.Dir))
 	}
-	running, err := d.Recover(ctx, given)
+	running, err := d.Recover(ctx, inBox(rec))
 	switch {
 	case errors.Is(err, sandbox.ErrGone):
 		return nil, errors.Join(inst.output.Close(), os.RemoveAll(rec.Dir))
@@ -96,15 +95,21 @@ func (l *Launcher) recoverOne(ctx context.Context, rec sandbox.Record) (sandbox.
 	return inst, nil
 }
 
-// giveUp ends an instance whose output can't be read any more: it would stand
-// still as soon as its FIFO is full.
+// inBox returns rec as the driver sees it, with the folder of the Spec that
+// the instance was started with.
+func inBox(rec sandbox.Record) sandbox.Record {
+	rec.Dir = filepath.Join(rec.Dir, boxDir)
+	return rec
+}
+
+// giveUp ends whatever a record tells of.
 func giveUp(ctx context.Context, d sandbox.Driver, rec sandbox.Record) error {
-	running, err := d.Recover(ctx, rec)
+	running, err := d.Recover(ctx, inBox(rec))
 	switch {
 	case errors.Is(err, sandbox.ErrGone):
 		return nil
 	case err != nil:
-		return fmt.Errorf("recover instance %q: %w", rec.ID, err)
+		return fmt.Errorf("clean up after instance %q: %w", rec.ID, err)
 	}
 	return running.Stop(ctx)
 }

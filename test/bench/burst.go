@@ -67,7 +67,7 @@ func (b *bench) burstOurs(ctx context.Context, p *platform) (time.Duration, int,
 	var requests sync.WaitGroup
 	started := time.Now()
 	for i := range failures {
-		requests.Go(func() { _, failures[i] = timeRequest(ctx, client, p.url("benchmark", helloPath)) })
+		requests.Go(func() { _, failures[i] = timeRequest(ctx, client, p.hello()) })
 	}
 	requests.Wait()
 	took := time.Since(started)

@@ -119,7 +119,7 @@ type measurement = func(context.Context, int) (float64, error)
 func (b *bench) coldOurs(p *platform) measurement {
 	client := newClient()
 	return func(ctx context.Context, _ int) (float64, error) {
-		took, err := timeRequest(ctx, client, p.url("benchmark", helloPath))
+		took, err := timeRequest(ctx, client, p.hello())
 		if err != nil {
 			return 0, err
 		}

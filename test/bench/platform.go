@@ -19,9 +19,9 @@ type platform struct {
 	gateway string // host:port
 }
 
-// url of a path of a function.
-func (p *platform) url(function, path string) string {
-	return "http://" + p.gateway + "/invoke/" + function + path
+// hello returns the URL of helloPath of the function "benchmark".
+func (p *platform) hello() string {
+	return "http://" + p.gateway + "/invoke/benchmark" + helloPath
 }
 
 // startPlatform starts a platform that serves functions, with a state of its

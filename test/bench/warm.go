@@ -88,7 +88,7 @@ func (b *bench) startWarm(ctx context.Context, ways map[string]way) error {
 		return err
 	}
 	ways["direct"] = way{url: "http://" + proc.Local(port) + helloPath}
-	ways["ours"] = way{ours.url("benchmark", helloPath), []int{ours.Pid()}}
+	ways["ours"] = way{ours.hello(), []int{ours.Pid()}}
 	if ways["nginx"], err = b.startNginx(ctx, port); err != nil {
 		b.say("without nginx: %v", err)
 		delete(ways, "nginx")
@@ -107,7 +107,7 @@ func (b *bench) startWarmGVisor(ctx context.Context) (way, error) {
 	if err != nil {
 		return way{}, err
 	}
-	return way{p.url("benchmark", helloPath), []int{p.Pid()}}, p.awaitInstances(ctx, 1)
+	return way{p.hello(), []int{p.Pid()}}, p.awaitInstances(ctx, 1)
 }
 
 func (b *bench) startNginx(ctx context.Context, upstream int) (way, error) {

@@ -235,7 +235,9 @@ func TestClientThatGoesAwayCancelsItsPlaceInTheQueue(t *testing.T) {
 	}()
 	p.awaitFunction(t, name, "to have a queue", queued(1))
 	cancel()
-	<-result
+	if err := <-result; err == nil {
+		t.Fatal("the request was answered")
+	}
 	p.awaitFunction(t, name, "to have no queue", queued(0))
 	h.finish(t)
 	if got := wantJSON[told](t, p, name, "/token"); got.Served != 2 {

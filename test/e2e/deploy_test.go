@@ -19,11 +19,8 @@ func toml(t testing.TB, lines string) string {
 // write puts a function's folder in place at once.
 func (p *platform) write(t testing.TB, name, text string) {
 	t.Helper()
-	dir, err := os.MkdirTemp(p.base, "new-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
+	dir := filepath.Join(p.base, "new-"+name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(dir, "function.toml"), text)

@@ -170,25 +170,33 @@ func TestNoMoreSpace(t *testing.T) {
 	}.suffer(t)
 }
 
+// TestNoMoreProcesses freezes the number of processes and threads at what it
+// is, for the platform itself and for all of its instances together.
 func TestNoMoreProcesses(t *testing.T) {
 	t.Parallel()
 	needsRoot(t, "make a cgroup")
-	group := pidsGroup(t)
+	own := pidsGroup(t)
 	p := newPlatform(t)
 	// The shell moves itself before it becomes the platform.
-	p.wrapper = []string{"sh", "-c", `echo $$ > "$0"/cgroup.procs && exec "$@"`, group}
+	p.wrapper = []string{"sh", "-c", `echo $$ > "$0"/cgroup.procs && exec "$@"`, own}
 	p.start(t)
-	limit := filepath.Join(group, "pids.max")
+	groups := []string{own, filepath.Join(filepath.Dir(own), "unifaas-"+p.status.Node)}
 	shortage{
-		platform: p, says: []string{"resource temporarily unavailable", "pids"},
+		platform: p, says: []string{"resource temporarily unavailable"},
 		begin: func() {
-			now, err := os.ReadFile(filepath.Join(group, "pids.current"))
-			if err != nil {
-				t.Fatal(err)
+			for _, g := range groups {
+				now, err := os.ReadFile(filepath.Join(g, "pids.current"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				writeFile(t, filepath.Join(g, "pids.max"), string(now))
 			}
-			writeFile(t, limit, string(now))
 		},
-		end: func() { writeFile(t, limit, "max") },
+		end: func() {
+			for _, g := range groups {
+				writeFile(t, filepath.Join(g, "pids.max"), "max")
+			}
+		},
 	}.suffer(t)
 }
 

@@ -139,7 +139,7 @@ func (p *platform) launch() error {
 		case <-p.ended:
 			return fmt.Errorf("the platform ended before it was ready: %v\n%s", p.cmd.ProcessState, p.journal.tail(20))
 		case <-ctx.Done():
-			return fmt.Errorf("the platform was not ready in %v: %v\n%s", patience, err, p.journal.tail(20))
+			return fmt.Errorf("the platform was not ready in %v: %w\n%s", patience, errors.Join(err, ctx.Err()), p.journal.tail(20))
 		case <-ticker.C:
 		}
 	}

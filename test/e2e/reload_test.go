@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -168,10 +169,12 @@ func writeProgram(t *testing.T, path, version string) {
 		t.Fatal(err)
 	}
 	for {
-		if _, err := io.CopyN(to, from, 1<<20); err == io.EOF {
-			break
-		} else if err != nil {
+		n, err := io.CopyN(to, from, 1<<20)
+		if err != nil && !errors.Is(err, io.EOF) {
 			t.Fatal(err)
+		}
+		if n == 0 {
+			break
 		}
 		time.Sleep(20 * time.Millisecond) // the slowness
 	}

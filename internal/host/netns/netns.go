@@ -105,7 +105,13 @@ func connect(ctx context.Context, f *os.File, port uint16) error {
 		if code, result = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR); result == nil && code != 0 {
 			result = unix.Errno(code)
 		}
-		return true
+		if result != nil {
+			return true
+		}
+		// A socket that was watched before it connects has woken the poller
+		// for nothing: no error is not yet a connection.
+		_, err := unix.Getpeername(int(fd))
+		return !errors.Is(err, unix.ENOTCONN)
 	})
 	if err == nil {
 		err = result

@@ -51,16 +51,17 @@ func (h *hostEnd) wait(events waiter.EventMask, stop <-chan struct{}) bool {
 		h.queue.EventUnregister(&entry)
 		_ = fdnotifier.UpdateFD(int32(h.fd))
 	}()
-	// It may have come up before the registration.
-	if fdnotifier.NonBlockingPoll(int32(h.fd), events|waiter.EventErr|waiter.EventHUp) != 0 {
-		return true
+	// Looked at before waiting, since it may have come up before the
+	// registration, and after, since a notification may be a stale one: for
+	// the connection that had the descriptor's number before this one.
+	if fdnotifier.NonBlockingPoll(int32(h.fd), events|waiter.EventErr|waiter.EventHUp) == 0 {
+		select {
+		case <-ready:
+		case <-stop:
+			return false
+		}
 	}
-	select {
-	case <-ready:
-		return true
-	case <-stop:
-		return false
-	}
+	return true
 }
 
 // hangup calls f if the platform gives the connection up before stop is closed.

@@ -1,6 +1,7 @@
 package gvisor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -11,7 +12,6 @@ import (
 
 // A process describes a sandbox process to be.
 type process struct {
-	exe   string
 	id    string
 	files []uintptr // the child's descriptors; the caller's to close
 	args  []string  // of gVisor itself
@@ -23,14 +23,19 @@ type process struct {
 const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS |
 	unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 
+// self is the running binary. Its path would not do: the file there may have
+// been replaced by an upgrade, which speaks another protocol, and a sandbox,
+// being nobody, may not enter the folders that lead to it.
+const self = "/proc/self/exe"
+
 // nobody is who a sandbox is on the host when root starts it.
 const nobody = 65534
 
 // newProcess describes a process whose standard input, output and error are
 // null, diagnostics and diagnostics, that waits at gate, and that serves tunnel.
-func newProcess(exe, id string, null, diagnostics, gate, tunnel int) *process {
+func newProcess(id string, null, diagnostics, gate, tunnel int) *process {
 	return &process{
-		exe: exe, id: id,
+		id:    id,
 		files: []uintptr{uintptr(null), uintptr(diagnostics), uintptr(diagnostics), gateFD: uintptr(gate), tunnelFD: uintptr(tunnel)},
 		args:  []string{sandboxName, "--platform=systrap"},
 		boot:  []string{"boot", "--bundle=/", "--apply-caps", "--setup-root"},
@@ -59,7 +64,10 @@ func (p *process) start(attr *syscall.SysProcAttr) (pid int, pidfd *os.File, err
 	attr.Credential = &syscall.Credential{Uid: 0, Gid: 0, NoSetGroups: true}
 	attr.PidFD = &fd
 	argv := append(append(append([]string{}, p.args...), p.boot...), p.id)
-	pid, _, err = syscall.StartProcess(p.exe, argv, &syscall.ProcAttr{Files: p.files, Env: []string{}, Sys: attr})
+	pid, _, err = syscall.StartProcess(self, argv, &syscall.ProcAttr{Files: p.files, Env: []string{}, Sys: attr})
+	if errors.Is(err, unix.EACCES) {
+		err = fmt.Errorf("%w; the platform's binary must be executable by everyone (chmod o+rx), for a sandbox is nobody", err)
+	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("start sandbox process: %w", err)
 	}

@@ -137,7 +137,7 @@ func (s *starter) openFiles(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.process = newProcess(s.driver.host.Exe, s.spec.ID, null, int(s.inst.diagnostics.Fd()), gate, way)
+	s.process = newProcess(s.spec.ID, null, int(s.inst.diagnostics.Fd()), gate, way)
 	booted, err := s.pipe(&s.booted, true)
 	if err != nil {
 		return err

@@ -45,7 +45,7 @@ func NewDocker(ctx context.Context, group *proc.Group, dir string, rev *faas.Rev
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	if _, err := d.docker(ctx, nil, "info"); err != nil {
+	if err := d.docker(ctx, nil, "info"); err != nil {
 		if err := d.startDaemon(ctx, group, dir); err != nil {
 			return nil, err
 		}
@@ -54,10 +54,9 @@ func NewDocker(ctx context.Context, group *proc.Group, dir string, rev *faas.Rev
 	if err != nil {
 		return nil, err
 	}
-	_, err = d.docker(ctx, layer, "import", "--change", `ENTRYPOINT ["/`+filepath.Base(program)+`"]`, "-", d.image)
+	err = d.docker(ctx, layer, "import", "--change", `ENTRYPOINT ["/`+filepath.Base(program)+`"]`, "-", d.image)
 	d.undo = append(d.undo, func() error {
-		_, err := d.docker(context.WithoutCancel(ctx), nil, "rmi", "--force", d.image)
-		return err
+		return d.docker(context.WithoutCancel(ctx), nil, "rmi", "--force", d.image)
 	})
 	return d, err
 }
@@ -85,7 +84,7 @@ func (d *Docker) startDaemon(ctx context.Context, group *proc.Group, dir string)
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		_, err := d.docker(ctx, nil, "info")
+		err := d.docker(ctx, nil, "info")
 		if err == nil {
 			return nil
 		}
@@ -128,7 +127,7 @@ func layerOf(program string) (*bytes.Buffer, error) {
 	return &layer, errors.Join(err, w.Close())
 }
 
-func (d *Docker) docker(ctx context.Context, stdin *bytes.Buffer, args ...string) (string, error) {
+func (d *Docker) docker(ctx context.Context, stdin *bytes.Buffer, args ...string) error {
 	if d.host != "" {
 		args = append([]string{"--host", d.host}, args...)
 	}
@@ -139,9 +138,9 @@ func (d *Docker) docker(ctx context.Context, stdin *bytes.Buffer, args ...string
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s", args[len(args)-1], err, bytes.TrimSpace(out))
+		return fmt.Errorf("docker %s: %w: %s", args[len(args)-1], err, bytes.TrimSpace(out))
 	}
-	return string(bytes.TrimSpace(out)), nil
+	return nil
 }
 
 // Run starts a container and returns how long it took from there until its
@@ -153,8 +152,7 @@ func (d *Docker) Run(ctx context.Context, path string) (took time.Duration, remo
 	}
 	name := fmt.Sprintf("unifaas-bench-%d-%d", os.Getpid(), d.next.Add(1))
 	remove = func() error {
-		_, err := d.docker(context.WithoutCancel(ctx), nil, "rm", "--force", name)
-		return err
+		return d.docker(context.WithoutCancel(ctx), nil, "rm", "--force", name)
 	}
 	limits := d.rev.Function.Limits
 	args := []string{
@@ -167,7 +165,7 @@ func (d *Docker) Run(ctx context.Context, path string) (took time.Duration, remo
 		d.image,
 	}
 	started := time.Now()
-	if _, err = d.docker(ctx, nil, args...); err == nil {
+	if err = d.docker(ctx, nil, args...); err == nil {
 		err = proc.InNetNS(d.netns, func() error { return awaitAnswer(ctx, proc.Local(port), path) })
 	}
 	took = time.Since(started)

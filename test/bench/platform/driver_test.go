@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"io"
-	"log"
 	"net/http"
 	"os"
 	"testing"
@@ -18,8 +17,9 @@ const actEnv = "UNIFAAS_TEST_FUNCTION"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(actEnv) != "" { // started by the driver, as a function
-		log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), http.HandlerFunc(
-			func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "served") })))
+		_ = http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), http.HandlerFunc(
+			func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "served") }))
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }

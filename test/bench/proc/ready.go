@@ -13,7 +13,7 @@ import (
 // has ended; the error then says what p said.
 func AwaitHTTP(ctx context.Context, p *Process, url string) error {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
-	last := "it was never asked"
+	var last string
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 		if err != nil {
