@@ -43,7 +43,7 @@ func TestBodies(t *testing.T) {
 		if resp, body := c.response("POST"); resp.StatusCode != 200 || body != "POST / "+data {
 			t.Errorf("sized %d: got %d, %d bytes", size, resp.StatusCode, len(body))
 		}
-		c.send(fmt.Sprintf("POST /invoke/f/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"))
+		c.send("POST /invoke/f/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
 		if size > 0 {
 			c.send(fmt.Sprintf("%x;a=b\r\n%s\r\n", size, data))
 		}

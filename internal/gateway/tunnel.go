@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"io"
 	"net"
 
@@ -73,7 +74,7 @@ func half(from *stream, to *sink) {
 		if err == nil {
 			continue
 		}
-		if err != io.EOF || !closeWrite(to.conn) {
+		if !errors.Is(err, io.EOF) || !closeWrite(to.conn) {
 			break
 		}
 		return

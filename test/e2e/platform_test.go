@@ -8,14 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/control"
-	"github.com/unifaas/unifaas/internal/host/leak"
 )
 
 // patience bounds every wait: far beyond what a slow machine needs, so that
@@ -209,151 +206,4 @@ func (p *platform) kill(t testing.TB) {
 	if _, err := p.await(); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// finish stops the platform if it runs, checks that nothing is left, and
-// removes its folders.
-func (p *platform) finish() error {
-	var errs []error
-	if p.running() {
-		errs = append(errs, p.shutdown())
-	}
-	left, err := p.leftovers()
-	errs = append(errs, err)
-	for _, thing := range left {
-		errs = append(errs, fmt.Errorf("left behind: %s", thing))
-	}
-	if len(left) > 0 {
-		p.sweep()
-	}
-	return errors.Join(append(errs, os.RemoveAll(p.base))...)
-}
-
-// sweep ends the processes that a platform has left, so that one failure is
-// not the cause of others.
-func (p *platform) sweep() {
-	if node, err := p.node(); err == nil && node != "" {
-		for _, pid := range processesOf(node) {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}
-}
-
-// leftovers lists what a platform that has ended should not have left on the
-// host. Its state folder is meant to stay; of that only what is in nobody's
-// use any more counts, such as half-made files.
-func (p *platform) leftovers() ([]string, error) {
-	scope := []leak.Option{leak.Under(p.run), leak.Under(p.tmp), leak.NamedUnder(p.state)}
-	node, err := p.node()
-	if err != nil {
-		return nil, err
-	}
-	if node != "" {
-		scope = append(scope, leak.Named(node))
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	return leak.Settle(ctx, p.kept(), scope...)
-}
-
-// node returns the platform's id, "" before its first start.
-func (p *platform) node() (string, error) {
-	id, err := os.ReadFile(filepath.Join(p.state, "node-id"))
-	if errors.Is(err, os.ErrNotExist) {
-		return "", nil
-	}
-	return strings.TrimSpace(string(id)), err
-}
-
-// kept is what may stay: the locks' files, the folder of instances, and the
-// instances' logs.
-func (p *platform) kept() leak.State {
-	state := leak.State{}
-	for _, path := range []string{filepath.Join(p.run, "lock"), filepath.Join(p.run, "instances")} {
-		state["file "+path]++
-	}
-	logs, _ := filepath.Glob(filepath.Join(p.state, "logs", "*", "*"))
-	for _, path := range logs {
-		state["file "+path]++
-	}
-	return state
-}
-
-// A journal is a platform's log.
-type journal struct {
-	mu    sync.Mutex
-	lines []string
-	part  string
-}
-
-func (j *journal) Write(b []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	lines := strings.Split(j.part+string(b), "\n")
-	j.lines = append(j.lines, lines[:len(lines)-1]...)
-	j.part = lines[len(lines)-1]
-	return len(b), nil
-}
-
-// tail returns the last n lines, 400 if n is 0.
-func (j *journal) tail(n int) string {
-	if n == 0 {
-		n = 400
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return strings.Join(j.lines[max(0, len(j.lines)-n):], "\n") + "\n" + j.part
-}
-
-// length is a position for since.
-func (j *journal) length() int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return len(j.lines)
-}
-
-func (j *journal) since(position int) string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return strings.Join(j.lines[position:], "\n")
-}
-
-// common is the platform of the tests that need none of their own.
-var common = sync.OnceValues(func() (*platform, error) {
-	p, err := makePlatform()
-	if err != nil {
-		return nil, err
-	}
-	commonStarted = p
-	return p, p.launch()
-})
-
-var commonStarted *platform
-
-// commonPlatform returns the platform that tests share. What is deployed
-// there goes with the test that deployed it.
-func commonPlatform(t testing.TB) *platform {
-	t.Helper()
-	needsGVisor(t)
-	p, err := common()
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin := p.journal.length()
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("log of the common platform:\n%s", p.journal.since(begin))
-		}
-		if !p.running() {
-			t.Errorf("the common platform has ended: %v\n%s", p.cmd.ProcessState, p.journal.tail(50))
-		}
-	})
-	return p
-}
-
-func stopCommon() error {
-	if commonStarted == nil {
-		return nil
-	}
-	return commonStarted.finish()
 }

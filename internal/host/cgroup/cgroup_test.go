@@ -147,9 +147,9 @@ func TestStatsVersion2(t *testing.T) {
 	}
 }
 
-// real returns the machine's layout, or skips the test where groups can't be
+// realLayout returns the machine's layout, or skips the test where groups can't be
 // made.
-func real(t *testing.T) Layout {
+func realLayout(t *testing.T) Layout {
 	t.Helper()
 	l, err := Discover()
 	if err != nil {
@@ -178,7 +178,7 @@ func parentOf(t *testing.T) string {
 }
 
 func TestRealGroup(t *testing.T) {
-	l := real(t)
+	l := realLayout(t)
 	g, err := l.Create(parentOf(t), "one", Limits{Memory: 64 << 20, Pids: 20})
 	if err != nil {
 		t.Fatal(err)
@@ -263,7 +263,7 @@ func wantOutside(t *testing.T) {
 }
 
 func TestStartError(t *testing.T) {
-	l := real(t)
+	l := realLayout(t)
 	g, err := l.Create(parentOf(t), "one", Limits{})
 	if err != nil {
 		t.Fatal(err)
@@ -278,7 +278,7 @@ func TestStartError(t *testing.T) {
 
 // TestManyAtOnce starts from many goroutines: groups don't mix.
 func TestManyAtOnce(t *testing.T) {
-	l := real(t)
+	l := realLayout(t)
 	errs := make(chan error)
 	const n = 12
 	for i := range n {
@@ -317,7 +317,7 @@ func startOne(l Layout, parent, name string) error {
 }
 
 func TestRealPidsLimit(t *testing.T) {
-	l := real(t)
+	l := realLayout(t)
 	if dir, _ := l.At("", "").dir("pids"); dir == "" {
 		t.Skip("the machine has no pids controller")
 	}

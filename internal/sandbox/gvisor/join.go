@@ -54,7 +54,7 @@ func (h *hostEnd) wait(events waiter.EventMask, stop <-chan struct{}) bool {
 	// Looked at before waiting, since it may have come up before the
 	// registration, and after, since a notification may be a stale one: for
 	// the connection that had the descriptor's number before this one.
-	if fdnotifier.NonBlockingPoll(int32(h.fd), events|waiter.EventErr|waiter.EventHUp) == 0 {
+	for fdnotifier.NonBlockingPoll(int32(h.fd), events|waiter.EventErr|waiter.EventHUp) == 0 {
 		select {
 		case <-ready:
 		case <-stop:
