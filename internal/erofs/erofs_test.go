@@ -94,7 +94,7 @@ func compare(t testing.TB, img *reader.Image, dir string) {
 			return err
 		}
 		n := lookup(t, img, rel)
-		if uint32(n.Mode()) != st.Mode || n.UID() != st.Uid || n.GID() != st.Gid || n.Nlink() != uint32(st.Nlink) || n.Mtime() != uint64(st.Mtim.Sec) {
+		if uint32(n.Mode()) != st.Mode || n.UID() != st.Uid || n.GID() != st.Gid || uint64(n.Nlink()) != st.Nlink || n.Mtime() != uint64(st.Mtim.Sec) {
 			t.Errorf("%q: got mode %o, owner %d:%d, %d links, time %d; want %+v", rel, n.Mode(), n.UID(), n.GID(), n.Nlink(), n.Mtime(), st)
 		}
 		return compareContent(t, n, path, &st)
