@@ -74,7 +74,7 @@ func TestCommandsPrintJSON(t *testing.T) {
 		t.Errorf("describe shows %+v", d)
 	}
 	eventually(t, "the line to be in the log", func() bool {
-		out, _, _ := p.cli(t, "logs", name, "--json")
+		out, _, _ := p.cli(t, "logs", name, "--instance", own.ID, "--json")
 		var e logs.Entry
 		return json.Unmarshal([]byte(out), &e) == nil && e.Text == "one-line" && e.Instance == own.ID && !e.Time.IsZero()
 	})
@@ -154,7 +154,7 @@ func TestLogsFollow(t *testing.T) {
 	p := commonPlatform(t)
 	name := p.deploy(t, "followed", "")
 	p.want(t, name, "/say?text=first")
-	cmd := p.command("logs", "-f", name)
+	cmd := p.command("logs", "-f", "-n", "1", name)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -82,12 +82,9 @@ func TestReloadUnderLoad(t *testing.T) {
 			writeFile(t, path, text)
 		}},
 		{"5", "its folder replaced by a link", func(text string) {
-			other := filepath.Join(p.base, "elsewhere")
-			if err := os.Mkdir(other, 0o755); err != nil {
-				t.Fatal(err)
-			}
+			other := t.TempDir()
 			writeFile(t, filepath.Join(other, "function.toml"), text)
-			old := filepath.Join(p.base, "old")
+			old := filepath.Join(t.TempDir(), "old")
 			if err := os.Rename(filepath.Dir(path), old); err != nil {
 				t.Fatal(err)
 			}
