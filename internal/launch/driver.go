@@ -2,6 +2,7 @@ package launch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -155,6 +156,23 @@ func (l *Launcher) makeArtifact(ctx context.Context, d *driver, rev *faas.Revisi
 	l.mu.Lock()
 	delete(l.artifacts, rev.Digest) // so that the next start tries again
 	l.mu.Unlock()
+}
+
+// pruner is a driver that keeps what it prepared on disk.
+type pruner interface {
+	Prune(keep []faas.Image, grace time.Duration) error
+}
+
+// Prune has the drivers remove from disk what they prepared of images that
+// are not among keep and have not been wanted for grace.
+func (l *Launcher) Prune(keep []faas.Image, grace time.Duration) error {
+	var errs []error
+	for _, name := range l.order {
+		if p, ok := l.drivers[name].Driver.(pruner); ok {
+			errs = append(errs, p.Prune(keep, grace))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Keep forgets the artifacts of revisions that are not among current.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"time"
 
@@ -86,7 +87,9 @@ func (n *Node) prune(ctx context.Context) {
 		}
 		// Instances of replaced revisions have long ended, or hold open what
 		// they use, by the time the grace is over.
-		if _, err := n.images.Prune(ctx, n.catalog.Snapshot().Images(), pruneGrace); err != nil && ctx.Err() == nil {
+		keep := n.catalog.Snapshot().Images()
+		_, err := n.images.Prune(ctx, keep, pruneGrace)
+		if err = errors.Join(err, n.launcher.Prune(keep, pruneGrace)); err != nil && ctx.Err() == nil {
 			n.opts.Logger.Warn("cannot prune images", "err", err)
 		}
 	}

@@ -10,12 +10,14 @@ const (
 // A backoff spaces out the starts of a revision that keeps failing.
 type backoff struct {
 	failures int       // in a row
+	failed   time.Time // when the last one did
 	until    time.Time // no start before; zero: none failed since one succeeded
 	err      error     // the last failure
 }
 
 func (b *backoff) fail(now time.Time, err error) {
 	b.failures++
+	b.failed = now
 	b.until, b.err = now.Add(delay(b.failures, backoffFirst)), err
 }
 

@@ -81,11 +81,13 @@ func (g *group) release(i *instance, healthy bool) (fx effects) {
 	i.inFlight--
 	if healthy {
 		i.served++
-		if g.backoff.failures > 0 && !i.stopping { // one that ended proves nothing about the next
+		if g.backoff.failures > 0 && i.created.After(g.backoff.failed) && !i.stopping {
+			// One that is older, or that has ended, proves nothing about the next.
 			g.backoff.reset()
 			fx.kick = true
 		}
 	} else {
+		i.broke = true
 		g.retire(i)
 		g.failIfHopeless(time.Now())
 		fx.kick = true

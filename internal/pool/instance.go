@@ -23,6 +23,8 @@ type instance struct {
 	served    int  // requests that ended well
 	spent     bool // single-use, and used
 	retired   bool // takes no new requests
+	broke     bool // a request of its went wrong; implies retired
+	mourned   bool // its end has been told of
 	stopping  bool // its stop has been asked for; implies retired
 	uncounted bool // no longer counts against max-instances
 	idleSince time.Time

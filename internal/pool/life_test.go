@@ -91,9 +91,49 @@ func TestUnhealthyInstanceIsRetired(t *testing.T) {
 		equal(t, "alive", len(l.alive()), 2)
 		equal(t, "state", p.Snapshot()[0].Instances[0].State, Retiring)
 		b.Release(true)
+		time.Sleep(lastWords)
 		synctest.Wait()
 		equal(t, "alive", len(l.alive()), 1)
+		equal(t, "exits told", len(p.Snapshot()[0].Exits), 0) // it did not end by itself
 		c.Release(true)
+	})
+}
+
+func TestDeathThatBreaksARequestIsTold(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{}
+		p := newPool(t, l)
+		rev := function("f")
+		acquire(t, p, rev).Release(false) // the connection broke first,
+		time.Sleep(lastWords / 2)
+		l.nth(0).crash(sandbox.Exit{OutOfMemory: true, Reason: "out of memory: 5 MiB"}) // then it was seen why
+		synctest.Wait()
+		equal(t, "alive", len(l.alive()), 0)
+		exits := p.Snapshot()[0].Exits
+		if len(exits) != 1 || exits[0].Reason != "out of memory: 5 MiB" {
+			t.Errorf("exits: %+v", exits)
+		}
+	})
+}
+
+func TestAnOlderInstanceDoesNotEndTheBackoff(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{script: func(_ context.Context, n int) error {
+			if n > 1 {
+				return errors.New("boom")
+			}
+			return nil
+		}}
+		p := newPool(t, l)
+		rev := function("f")
+		warm := acquire(t, p, rev)
+		rs := send(p, rev, 1) // wants a second instance, whose start fails
+		synctest.Wait()
+		warm.Release(true) // the first one serves it
+		synctest.Wait()
+		equal(t, "served by the first", rs[0].err == nil && rs[0].done, true)
+		rs[0].lease.Release(true)
+		equal(t, "failures", p.Snapshot()[0].Failures, 1)
 	})
 }
 

@@ -155,6 +155,7 @@ func (p *Pool) ended(i *instance) {
 		g.mu.Unlock()
 		return
 	}
+	i.mourned = true
 	g.history.exited(now, i.sandbox.ID(), g.rev, exit.String())
 	if i.served == 0 && i.inFlight == 0 && !i.spent {
 		g.diedIdle(now, now.Sub(i.created), exit)

@@ -17,6 +17,7 @@ func (p *Pool) stopInBackground(i *instance) {
 	go func() {
 		defer p.work.done()
 		i.detach() // here: closing is the data path's code, and locks may be held outside
+		p.mourn(i)
 		err := p.stopOnce(i)
 		p.stopping.Add(-1)
 		p.freeing.Add(-size)
@@ -26,6 +27,34 @@ func (p *Pool) stopInBackground(i *instance) {
 		}
 		p.stopped(i, err)
 	}()
+}
+
+// lastWords is how long an instance that broke a request is given to have
+// ended by itself before it is stopped.
+const lastWords = 250 * time.Millisecond
+
+// mourn tells how an instance ended that broke a request: often its end is
+// what broke it, and is noticed a moment later.
+func (p *Pool) mourn(i *instance) {
+	g := i.group
+	g.mu.Lock()
+	wanted := i.broke && !i.mourned
+	g.mu.Unlock()
+	if !wanted {
+		return
+	}
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
+	select {
+	case <-i.sandbox.Done():
+	case <-timer.C:
+		return
+	case <-p.quit:
+		return
+	}
+	exit := i.sandbox.Wait()
+	g.history.exited(time.Now(), i.sandbox.ID(), g.rev, exit.String())
+	p.log.Warn("instance ended by itself", "function", g.key.ref.String(), "instance", i.sandbox.ID(), "reason", exit.String())
 }
 
 func (p *Pool) stopOnce(i *instance) error {

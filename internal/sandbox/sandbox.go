@@ -154,10 +154,10 @@ type Exit struct {
 
 func (e Exit) String() string {
 	switch {
-	case e.OutOfMemory:
-		return "out of memory"
 	case e.Reason != "":
 		return e.Reason
+	case e.OutOfMemory:
+		return "out of memory"
 	case e.Signal != 0:
 		return fmt.Sprintf("killed by signal %d", e.Signal)
 	default:

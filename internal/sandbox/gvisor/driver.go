@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/host/cgroup"
@@ -126,6 +127,12 @@ func (d *Driver) Prepare(ctx context.Context, rev *faas.Revision) (sandbox.Artif
 		return nil, fmt.Errorf("prepare function %q: %w", rev.Function.Ref, err)
 	}
 	return &artifact{rev: rev, image: image, spec: text}, nil
+}
+
+// Prune removes what was prepared of images that are not among keep and have
+// not been wanted for grace.
+func (d *Driver) Prune(keep []faas.Image, grace time.Duration) error {
+	return d.images.prune(keep, grace)
 }
 
 // cpus is how many processors the sandbox kernel makes and the function sees.

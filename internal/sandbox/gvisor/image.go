@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/unifaas/unifaas/internal/erofs"
 	"github.com/unifaas/unifaas/internal/faas"
@@ -28,7 +29,8 @@ func (s imageStore) path(digest string) string {
 // callers that write the same one at once both succeed.
 func (s imageStore) ensure(ctx context.Context, img faas.Image) (string, error) {
 	path := s.path(img.Digest)
-	if _, err := os.Stat(path); err == nil {
+	// Its time says when it was last wanted; see prune.
+	if err := os.Chtimes(path, time.Time{}, time.Now()); err == nil {
 		return path, nil
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
@@ -54,4 +56,21 @@ func (s imageStore) ensure(ctx context.Context, img faas.Image) (string, error) 
 		return "", errors.Join(fmt.Errorf("write image of %q: %w", img.Rootfs, err), os.Remove(f.Name()))
 	}
 	return path, nil
+}
+
+// prune removes images that are not of keep and have not been wanted for
+// grace. Instances that run hold theirs open.
+func (s imageStore) prune(keep []faas.Image, grace time.Duration) error {
+	kept := make(map[string]bool, len(keep))
+	for _, img := range keep {
+		kept[s.path(img.Digest)] = true
+	}
+	all, err := filepath.Glob(filepath.Join(s.dir, "*.erofs"))
+	for _, path := range all {
+		info, statErr := os.Stat(path)
+		if statErr == nil && !kept[path] && time.Since(info.ModTime()) > grace {
+			err = errors.Join(err, os.Remove(path))
+		}
+	}
+	return err
 }

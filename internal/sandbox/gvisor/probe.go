@@ -16,6 +16,8 @@ import (
 )
 
 const (
+	// probeDirs is the pattern of the names of the probes' folders.
+	probeDirs = ".probe-*"
 	// probeTimeout bounds the probe's sandbox: a hundred times what it takes.
 	probeTimeout = 10 * time.Second
 	// idleMemory is what an idle sandbox with a small function takes, bytes.
@@ -53,7 +55,7 @@ func (d *Driver) detail() string {
 
 // try runs the probe's program in a sandbox, in folders of its own.
 func (d *Driver) try(ctx context.Context) (err error) {
-	dir, err := os.MkdirTemp("", "unifaas-probe-")
+	dir, err := os.MkdirTemp(d.host.RunDir, probeDirs)
 	if err != nil {
 		return err
 	}

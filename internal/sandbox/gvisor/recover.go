@@ -92,7 +92,7 @@ func (d *Driver) Sweep(ctx context.Context, known map[string]bool) error {
 			errs = append(errs, d.removeGroup(ctx, d.groups.At(d.cgroupParent(), name)))
 		}
 	}
-	errs = append(errs, d.images.sweep())
+	errs = append(errs, d.images.sweep(), sweepProbes(d.host.RunDir))
 	return errors.Join(errs...)
 }
 
@@ -128,6 +128,15 @@ func (d *Driver) sweepProcess(ctx context.Context, pid int, id string) error {
 	}
 	defer func() { _ = i.pidfd.Close() }()
 	return i.kill(ctx)
+}
+
+// sweepProbes removes the folders of probes that were cut off.
+func sweepProbes(runDir string) error {
+	stale, err := filepath.Glob(filepath.Join(runDir, probeDirs))
+	for _, dir := range stale {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
 }
 
 // sweep removes images that were being written when the platform died.
