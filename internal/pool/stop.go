@@ -43,6 +43,7 @@ func (p *Pool) mourn(i *instance) {
 	if !wanted {
 		return
 	}
+	p.uncount(i) // whoever waits for its place need not wait for its words
 	timer := time.NewTimer(lastWords)
 	defer timer.Stop()
 	select {
@@ -65,7 +66,7 @@ func (p *Pool) stopOnce(i *instance) error {
 	return i.sandbox.Stop(ctx)
 }
 
-// uncount keeps an instance that resists its stop from holding back others.
+// uncount keeps an instance whose stop takes time from holding back others.
 func (p *Pool) uncount(i *instance) {
 	i.group.mu.Lock()
 	i.uncounted = true

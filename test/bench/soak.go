@@ -105,6 +105,7 @@ func soakRow(name string, rss measure.Sample, r load.Result, rate, stated int) m
 	row := measure.Compare(name, "MiB", measure.Sample{line.Last}, "itself at half time", measure.Sample{line.First}, flat)
 	row.Rounds, row.OursMAD, row.RatioLow, row.RatioHigh = len(half), measure.Number(half.MAD()), measure.Unknown, measure.Unknown
 	row.PeerMAD = row.OursMAD
+	row.OursRounds, row.PeerRounds = nil, nil // the line's ends were not measured
 	row = row.Noted("%.0f requests/s of %d asked for, %d failed, %d unsent, p50 %v, p99 %v; RSS median %.1f, largest %.1f MiB (%.2f of the median)",
 		r.Achieved(), rate, r.Failed, r.Unsent, r.P50, r.P99, rss.Median(), rss.Max(), rss.Max()/rss.Median())
 	if r.FirstError != nil {

@@ -117,6 +117,9 @@ func TestJSONHasTheAgreedFields(t *testing.T) {
 	if list[0]["ratio"] != 1.0 || list[0]["target"] != "<= 1.15" || list[0]["met"] != true {
 		t.Errorf("first row is %v", list[0])
 	}
+	if rounds, _ := list[0]["ours_rounds"].([]any); len(rounds) != 3 || rounds[1] != 120.0 {
+		t.Errorf("the rounds are %v", list[0]["ours_rounds"])
+	}
 	if list[1]["ours"] != nil || list[1]["ratio"] != nil || list[1]["met"] != nil {
 		t.Errorf("values were made up for what was not measured: %v", list[1])
 	}

@@ -100,6 +100,10 @@ type Row struct {
 	// Note says why, or why there is no value.
 	Valid bool   `json:"valid"`
 	Note  string `json:"note,omitempty"`
+	// OursRounds and PeerRounds are the values that the medians are of, in the
+	// order in which they were measured.
+	OursRounds []Number `json:"ours_rounds,omitempty"`
+	PeerRounds []Number `json:"peer_rounds,omitempty"`
 }
 
 // Compare makes the row of two samples whose i-th values are of one round.
@@ -109,6 +113,7 @@ func Compare(name, unit string, ours Sample, peer string, theirs Sample, target 
 		Ours: Number(ours.Median()), PeerValue: Number(theirs.Median()),
 		Rounds:  min(len(ours), len(theirs)),
 		OursMAD: Number(ours.MAD()), PeerMAD: Number(theirs.MAD()),
+		OursRounds: ours.numbers(), PeerRounds: theirs.numbers(),
 		Valid: true,
 	}
 	ratios := ours.Ratios(theirs)

@@ -77,3 +77,11 @@ func (s Sample) Trend() Trend {
 	half := slope * float64(len(s)-1) / 2
 	return Trend{s.Median() - half, s.Median() + half}
 }
+
+func (s Sample) numbers() []Number {
+	var n []Number
+	for _, v := range s {
+		n = append(n, Number(v))
+	}
+	return n
+}
