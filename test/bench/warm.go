@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/unifaas/unifaas/test/bench/load"
@@ -32,6 +33,13 @@ const (
 	gvisorP50  = "warm p50, 1 connection, gVisor instance"
 )
 
+// nginx as it is after proxy_pass and keep-alive; and adding to each exchange
+// the headers that we add, which cost the function as much as the proxy.
+const (
+	nginx     = "nginx"
+	nginxSame = "nginx adding the same headers"
+)
+
 // A way leads to a warm instance.
 type way struct {
 	url  string
@@ -43,8 +51,8 @@ type way struct {
 func (b *bench) warm(ctx context.Context) ([]measure.Row, error) {
 	missing := func(why error) []measure.Row {
 		return []measure.Row{
-			measure.Missing(warmRate, "requests/s", "nginx", measure.AtLeast(1), why.Error()),
-			measure.Missing(warmP50, "µs", "nginx", measure.AtMost(1), why.Error()),
+			measure.Missing(warmRate, "requests/s", nginx, measure.AtLeast(1), why.Error()),
+			measure.Missing(warmP50, "µs", nginx, measure.AtMost(1), why.Error()),
 		}
 	}
 	wrk, err := load.FindWrk(b.work)
@@ -89,9 +97,11 @@ func (b *bench) startWarm(ctx context.Context, ways map[string]way) error {
 	}
 	ways["direct"] = way{url: "http://" + proc.Local(port) + helloPath}
 	ways["ours"] = way{ours.hello(), []int{ours.Pid()}}
-	if ways["nginx"], err = b.startNginx(ctx, port); err != nil {
-		b.say("without nginx: %v", err)
-		delete(ways, "nginx")
+	for _, name := range []string{nginx, nginxSame} {
+		if ways[name], err = b.startNginx(ctx, name, port); err != nil {
+			b.say("without %s: %v", name, err)
+			delete(ways, name)
+		}
 	}
 	if ways["gvisor"], err = b.startWarmGVisor(ctx); err != nil {
 		b.say("without gVisor: %v", err)
@@ -110,8 +120,9 @@ func (b *bench) startWarmGVisor(ctx context.Context) (way, error) {
 	return way{p.hello(), []int{p.Pid()}}, p.awaitInstances(ctx, 1)
 }
 
-func (b *bench) startNginx(ctx context.Context, upstream int) (way, error) {
-	dir, err := b.dir("nginx")
+func (b *bench) startNginx(ctx context.Context, name string, upstream int) (way, error) {
+	file := strings.ReplaceAll(name, " ", "-") // nginx's configuration does not quote
+	dir, err := b.dir(file)
 	if err != nil {
 		return way{}, err
 	}
@@ -119,7 +130,9 @@ func (b *bench) startNginx(ctx context.Context, upstream int) (way, error) {
 	if err != nil {
 		return way{}, err
 	}
-	p, err := peers.Nginx(ctx, b.group, dir, proc.Local(upstream), port, helloPath)
+	p, err := peers.Nginx(ctx, b.group, peers.NginxOptions{
+		Name: file, Dir: dir, Upstream: proc.Local(upstream), Port: port, SameHeaders: name == nginxSame,
+	}, helloPath)
 	if err != nil {
 		return way{}, err
 	}
@@ -131,7 +144,7 @@ func (b *bench) startNginx(ctx context.Context, upstream int) (way, error) {
 func (b *bench) loadWarm(ctx context.Context, wrk *load.Wrk, ways map[string]way) (map[string]measure.Sample, error) {
 	var contenders []contender
 	costs := map[string]measure.Sample{}
-	for _, name := range []string{"direct", "nginx", "ours", "gvisor"} {
+	for _, name := range []string{"direct", nginx, nginxSame, "ours", "gvisor"} {
 		w, ok := ways[name]
 		if !ok {
 			continue
@@ -184,20 +197,26 @@ func (w way) cpu() (sum time.Duration, err error) {
 
 func warmRows(ways map[string]way, samples map[string]measure.Sample) []measure.Row {
 	get := func(way string, connections int) measure.Sample { return samples[key(way, connections)] }
-	rate := measure.Compare(warmRate, "requests/s", get("ours", many), "nginx", get("nginx", many), measure.AtLeast(1))
-	p50 := measure.Compare(warmP50, "µs", get("ours", 1), "nginx", get("nginx", 1), measure.AtMost(1))
+	rate := measure.Compare(warmRate, "requests/s", get("ours", many), nginx, get(nginx, many), measure.AtLeast(1))
+	p50 := measure.Compare(warmP50, "µs", get("ours", 1), nginx, get(nginx, 1), measure.AtMost(1))
 	direct := get("direct", many)
-	if _, ok := ways["nginx"]; !ok {
+	if _, ok := ways[nginx]; !ok {
 		const why = "nginx does not run here; apt-get install nginx-light"
 		rate, p50 = rate.Invalid(why), p50.Invalid(why)
-	} else if over := direct.Median() / get("nginx", many).Median(); over < validDirect {
+	} else if over := direct.Median() / get(nginx, many).Median(); over < validDirect {
 		why := fmt.Sprintf("direct is only %.2f times nginx, not %g: the function or the load generator is what was measured", over, validDirect)
 		rate, p50 = rate.Invalid(why), p50.Invalid(why)
 	}
 	rows := []measure.Row{
 		rate.Noted("direct: %.0f requests/s", direct.Median()),
 		p50.Noted("direct: %.0f µs", get("direct", 1).Median()),
-		measure.Compare(warmCPU, "µs", samples[cpuKey("ours")], "nginx", samples[cpuKey("nginx")], nil),
+		measure.Compare(warmCPU, "µs", samples[cpuKey("ours")], nginx, samples[cpuKey(nginx)], nil),
+	}
+	if _, ok := ways[nginxSame]; ok {
+		rows = append(rows,
+			measure.Compare(warmRate, "requests/s", get("ours", many), nginxSame, get(nginxSame, many), nil),
+			measure.Compare(warmP50, "µs", get("ours", 1), nginxSame, get(nginxSame, 1), nil),
+			measure.Compare(warmCPU, "µs", samples[cpuKey("ours")], nginxSame, samples[cpuKey(nginxSame)], nil))
 	}
 	const peer = "ours, bare process"
 	if _, ok := ways["gvisor"]; !ok {

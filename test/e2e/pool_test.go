@@ -169,24 +169,37 @@ func TestMinInstancesAreThereBeforeTheFirstRequest(t *testing.T) {
 func TestInstancesThatWentHoldNoDescriptors(t *testing.T) {
 	p := commonPlatform(t)
 	name := p.deploy(t, "frugal", "single-use = true")
+	dir := filepath.Join("/proc", strconv.Itoa(p.status.PID), "fd")
 	descriptors := func() int {
-		fds, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(p.status.PID), "fd"))
+		fds, err := os.ReadDir(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return len(fds)
 	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		fds, _ := os.ReadDir(dir)
+		for _, fd := range fds {
+			to, _ := os.Readlink(filepath.Join(dir, fd.Name()))
+			t.Logf("descriptor %s: %s", fd.Name(), to)
+		}
+	})
 	warm := func(n int) {
 		for range n {
 			p.together(t, 4, name, "/token")
 		}
 		p.awaitInstances(t, name, 0)
-		httpClient.CloseIdleConnections()
 	}
 	warm(1)
+	httpClient.CloseIdleConnections()
 	before := descriptors()
 	warm(4)
 	eventually(t, fmt.Sprintf("the platform to hold no more than %d descriptors", before), func() bool {
+		// Each time: a connection becomes idle a moment after its response.
+		httpClient.CloseIdleConnections()
 		return descriptors() <= before+2 // those of requests to its control socket come and go
 	})
 }

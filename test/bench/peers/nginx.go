@@ -32,27 +32,38 @@ func find(name, remedy string) (string, error) {
 	return "", fmt.Errorf("%s is not installed; %s", name, remedy)
 }
 
-// Nginx starts nginx in front of upstream (host:port), serving on port of
-// 127.0.0.1 under /invoke/benchmark/, and waits until it serves path. It keeps
-// everything it writes in dir, which must exist.
-func Nginx(ctx context.Context, group *proc.Group, dir, upstream string, port int, path string) (*proc.Process, error) {
+// NginxOptions say how nginx is run.
+type NginxOptions struct {
+	Name     string // of its log
+	Dir      string // where it keeps everything it writes; must exist
+	Upstream string // the function, host:port
+	Port     int    // of 127.0.0.1, where it serves under /invoke/benchmark/
+	// SameHeaders has it add the headers that the platform's gateway adds.
+	SameHeaders bool
+}
+
+// Nginx starts nginx and waits until it serves path.
+func Nginx(ctx context.Context, group *proc.Group, o NginxOptions, path string) (*proc.Process, error) {
 	exe, err := FindNginx()
 	if err != nil {
 		return nil, err
 	}
 	var conf strings.Builder
-	err = nginxTemplate.Execute(&conf, struct{ Dir, Upstream, Listen string }{dir, upstream, proc.Local(port)})
+	err = nginxTemplate.Execute(&conf, struct {
+		NginxOptions
+		Listen string
+	}{o, proc.Local(o.Port)})
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, "nginx.conf")
+	file := filepath.Join(o.Dir, "nginx.conf")
 	if err := os.WriteFile(file, []byte(conf.String()), 0o600); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(exe, "-e", "stderr", "-p", dir, "-c", file, "-g", "daemon off;")
-	p, err := group.Start("nginx", cmd, proc.Options{Grace: 10 * time.Second})
+	cmd := exec.Command(exe, "-e", "stderr", "-p", o.Dir, "-c", file, "-g", "daemon off;")
+	p, err := group.Start(o.Name, cmd, proc.Options{Grace: 10 * time.Second})
 	if err != nil {
 		return nil, err
 	}
-	return p, proc.AwaitHTTP(ctx, p, "http://"+proc.Local(port)+"/invoke/benchmark"+path)
+	return p, proc.AwaitHTTP(ctx, p, "http://"+proc.Local(o.Port)+"/invoke/benchmark"+path)
 }

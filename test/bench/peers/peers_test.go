@@ -30,34 +30,42 @@ func TestNginxReachesTheFunction(t *testing.T) {
 	if _, err := FindNginx(); err != nil {
 		t.Skip(err)
 	}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = fmt.Fprint(w, r.Proto, " ", r.URL.Path)
+	seen := make(chan http.Header, 4)
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hello" {
+			seen <- r.Header
+		}
 	}))
 	defer srv.Close()
-	dir := t.TempDir()
-	group := proc.NewGroup(dir)
-	defer group.Close()
-	port, err := proc.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if _, err := Nginx(ctx, group, dir, strings.TrimPrefix(srv.URL, "http://"), port, "/hello"); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := net.Dial("tcp", proc.Local(port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ask(ctx, conn, "/invoke/benchmark/hello"); err != nil {
-		t.Error(err)
-	}
-	if conn, err = net.Dial("tcp", proc.Local(port)); err != nil {
-		t.Fatal(err)
-	}
-	if err := ask(ctx, conn, "/elsewhere"); err == nil {
-		t.Error("a path that is not the function's was answered with 200")
+	upstream := strings.TrimPrefix(srv.URL, "http://")
+	for _, same := range []bool{false, true} {
+		t.Run(fmt.Sprint("same headers ", same), func(t *testing.T) {
+			dir := t.TempDir()
+			group := proc.NewGroup(dir)
+			defer group.Close()
+			port, err := proc.FreePort()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if _, err := Nginx(ctx, group, NginxOptions{"nginx", dir, upstream, port, same}, "/hello"); err != nil {
+				t.Fatal(err)
+			}
+			header := <-seen
+			for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Request-Id", "Traceparent"} {
+				if got := header.Get(name); (got != "") != same {
+					t.Errorf("the function saw %s: %q", name, got)
+				}
+			}
+			conn, err := net.Dial("tcp", proc.Local(port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := ask(ctx, conn, "/elsewhere"); err == nil {
+				t.Error("a path that is not the function's was answered with 200")
+			}
+		})
 	}
 }
 
