@@ -2,6 +2,8 @@ package gvisor
 
 import (
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,11 +43,8 @@ func TestImagesNobodyWantsArePruned(t *testing.T) {
 
 func TestProbesThatWereCutOffAreSwept(t *testing.T) {
 	run := t.TempDir()
-	left, err := os.MkdirTemp(run, probeDirs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(left+"/rootfs", 0o700); err != nil {
+	left := filepath.Join(run, strings.Replace(probeDirs, "*", "123", 1))
+	if err := os.MkdirAll(filepath.Join(left, "rootfs"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := sweepProbes(run); err != nil {
