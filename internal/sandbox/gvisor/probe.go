@@ -55,6 +55,10 @@ func (d *Driver) detail() string {
 
 // try runs the probe's program in a sandbox, in folders of its own.
 func (d *Driver) try(ctx context.Context) (err error) {
+	// In the run folder, where a sweep finds what a probe that is cut off leaves.
+	if err := os.MkdirAll(d.host.RunDir, 0o700); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp(d.host.RunDir, probeDirs)
 	if err != nil {
 		return err
