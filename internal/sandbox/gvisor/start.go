@@ -248,7 +248,7 @@ func (s *starter) startProcess(context.Context) error {
 
 // waitBooted waits for the sandbox kernel, which says so once.
 func (s *starter) waitBooted(ctx context.Context) error {
-	s.close() // the child has its own; end of file must be seen below
+	s.handOver()
 	stop := context.AfterFunc(ctx, func() { _ = s.booted.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	var b [1]byte

@@ -73,15 +73,22 @@ func (s *starter) openDiagnostics() error {
 	return nil
 }
 
-// close closes what only the child needs. It may be called twice.
-func (s *starter) close() {
+// handOver closes what is the child's now: end of file must be seen on the
+// pipes when it ends.
+func (s *starter) handOver() {
 	for _, fd := range s.fds {
 		_ = unix.Close(fd)
 	}
 	s.fds = nil
-	if s.inst.pid != 0 && s.gate != nil {
-		_ = s.gate.Close()
-		s.gate = nil
+}
+
+// close closes everything that only the start needs, whatever came of it.
+func (s *starter) close() {
+	s.handOver()
+	for _, end := range []*os.File{s.gate, s.booted} {
+		if end != nil {
+			_ = end.Close()
+		}
 	}
 }
 
