@@ -30,7 +30,12 @@ func (c *invokeCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	// Neither a proxy nor redirects: the response is the function's own.
+	client := http.Client{
+		Transport:     &http.Transport{},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("invoke %q: %w", c.Function, err)
 	}
@@ -73,7 +78,11 @@ func (c *invokeCmd) request(e *env, gateway string) (*http.Request, error) {
 		if !ok {
 			return nil, faas.Errorf(faas.KindInvalid, "header %q: write NAME: VALUE", h)
 		}
-		req.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		if strings.EqualFold(name, "Host") {
+			req.Host = value
+		}
+		req.Header.Add(name, value)
 	}
 	return req, nil
 }
@@ -110,7 +119,7 @@ func (c *invokeCmd) printJSON(e *env, resp *http.Response) error {
 // statusError makes the exit code tell what the status told.
 func statusError(status int) error {
 	kinds := map[int]faas.Kind{
-		400: faas.KindInvalid, 404: faas.KindNotFound, 413: faas.KindTooLarge, 429: faas.KindBusy,
+		400: faas.KindInvalid, 404: faas.KindNotFound, 413: faas.KindTooLarge, 414: faas.KindTooLarge, 431: faas.KindTooLarge, 429: faas.KindBusy,
 		502: faas.KindBroken, 503: faas.KindUnavailable, 504: faas.KindTimeout,
 	}
 	if status < 400 {

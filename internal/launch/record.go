@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/unifaas/unifaas/internal/sandbox"
 )
@@ -57,33 +58,45 @@ func (r records) write(rec sandbox.Record) error {
 	return os.Rename(path+".new", path)
 }
 
-// read returns the records of a run before this one. A folder without a
-// readable record was made by a process that died before it had acquired
-// anything else; it is removed.
+// read returns the records of a run before this one. A folder without a whole
+// record was left by a process that died before it had acquired anything else,
+// or by a machine that lost its power; it is removed, and what may carry its
+// name is for the drivers' sweep to find. What can't be read stays, and is
+// part of the error; the others are returned all the same.
 func (r records) read() ([]sandbox.Record, error) {
 	entries, err := os.ReadDir(r.dir)
 	if err != nil {
 		return nil, fmt.Errorf("read records: %w", err)
 	}
 	var recs []sandbox.Record
+	var errs []error
 	for _, e := range entries {
-		dir := filepath.Join(r.dir, e.Name())
-		raw, err := os.ReadFile(filepath.Join(dir, recordFile))
-		var rec sandbox.Record
-		if err == nil {
-			err = json.Unmarshal(raw, &rec)
-		}
+		rec, whole, err := readRecord(filepath.Join(r.dir, e.Name()))
 		switch {
-		case err == nil && rec.ID == e.Name() && rec.Revision != nil:
-			rec.Dir = dir
+		case err != nil:
+			errs = append(errs, err)
+		case whole:
 			recs = append(recs, rec)
-		case err == nil || errors.Is(err, fs.ErrNotExist):
-			if err := os.RemoveAll(dir); err != nil {
-				return nil, fmt.Errorf("remove instance folder without record: %w", err)
-			}
 		default:
-			return nil, fmt.Errorf("read record in %q: %w", dir, err)
+			errs = append(errs, os.RemoveAll(filepath.Join(r.dir, e.Name())))
 		}
 	}
-	return recs, nil
+	return recs, errors.Join(errs...)
+}
+
+// readRecord reads the record in dir. whole is false when there is none that
+// could be acted on.
+func readRecord(dir string) (rec sandbox.Record, whole bool, err error) {
+	raw, err := os.ReadFile(filepath.Join(dir, recordFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return rec, false, nil
+	case err != nil:
+		return rec, false, fmt.Errorf("read record in %q: %w", dir, err)
+	}
+	if json.Unmarshal(raw, &rec) != nil || rec.ID != filepath.Base(dir) || rec.Revision == nil {
+		return rec, false, nil
+	}
+	rec.Dir = dir
+	return rec, true, nil
 }

@@ -30,14 +30,11 @@ type sweeper interface {
 // up keeps its record and is part of the error; the others are returned.
 func (l *Launcher) Recover(ctx context.Context) ([]Recovered, error) {
 	recs, err := l.records.read()
-	if err != nil {
-		return nil, err
-	}
 	var (
 		wg        sync.WaitGroup
 		mu        sync.Mutex
 		recovered []Recovered
-		errs      []error
+		errs      = []error{err}
 		known     = map[string]bool{}
 		slots     = make(chan struct{}, recoverParallelism)
 	)

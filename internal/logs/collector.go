@@ -129,17 +129,20 @@ func (c *Collector) files(function string) ([]logFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list log files: %w", err)
 	}
-	var files []logFile
+	// An instance may have either generation or both.
+	written := map[string]time.Time{}
 	for _, e := range entries {
-		instance, ok := strings.CutSuffix(e.Name(), ".log")
+		instance, ok := strings.CutSuffix(strings.TrimSuffix(e.Name(), rotatedSuffix), ".log")
 		if !ok {
 			continue
 		}
-		info, err := e.Info()
-		if err != nil {
-			continue
+		if info, err := e.Info(); err == nil && info.ModTime().After(written[instance]) {
+			written[instance] = info.ModTime()
 		}
-		files = append(files, logFile{filepath.Join(dir, e.Name()), instance, info.ModTime()})
+	}
+	var files []logFile
+	for instance, at := range written {
+		files = append(files, logFile{c.file(function, instance), instance, at})
 	}
 	sort.Slice(files, func(i, j int) bool { return files[i].modified.Before(files[j].modified) })
 	return files, nil

@@ -82,6 +82,19 @@ func TestFilesAreBounded(t *testing.T) {
 	}
 }
 
+func TestAnInstanceThatEndsRightAfterARotationIsFound(t *testing.T) {
+	c := newCollector(t, logs.Options{FileSize: 1})
+	s, w := open(t, c, "f", "i1")
+	fmt.Fprintln(w, "the only line")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := c.Read("f", "", 0)
+	if err != nil || len(entries) != 1 || entries[0].Text != "the only line" {
+		t.Errorf("kept %+v, %v", entries, err)
+	}
+}
+
 func TestLongLinesAreSplitNotBuffered(t *testing.T) {
 	c := newCollector(t, logs.Options{})
 	s, w := open(t, c, "f", "i1")

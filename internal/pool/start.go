@@ -115,9 +115,10 @@ func (p *Pool) failed(g *group, s *start, err error) {
 	if g.backoff.active(now) {
 		g.arm(now, g.backoff.until)
 	}
-	if told := g.failIfHopeless(now); told == 0 {
-		p.log.Warn("instance did not start", "function", g.key.ref.String(), "failures", g.backoff.failures, "err", err)
-	}
+	g.failIfHopeless(now)
+	// The whole of it: what waiting requests are told is short. The back-off
+	// bounds how often.
+	p.log.Warn("instance did not start", "function", g.key.ref.String(), "failures", g.backoff.failures, "err", err)
 }
 
 func (g *group) endStart(s *start) {

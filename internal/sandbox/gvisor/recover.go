@@ -42,7 +42,9 @@ func (d *Driver) Recover(ctx context.Context, rec sandbox.Record) (sandbox.Insta
 	if st.Pid != 0 {
 		i.hold(st)
 	}
-	if i.pidfd != nil && rec.Revision != nil && i.runs(ctx) && i.enterNetwork() == nil {
+	// One that was started with the other network can't be dialled.
+	reachable := st.HostNetwork == d.hostNetwork()
+	if reachable && i.pidfd != nil && rec.Revision != nil && i.runs(ctx) && i.enterNetwork() == nil {
 		i.watch()
 		return i, nil
 	}

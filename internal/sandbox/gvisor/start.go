@@ -38,6 +38,8 @@ type state struct {
 	// start time, in clock ticks since the machine's boot, is another process.
 	Pid     int    `json:"pid,omitempty"`
 	Started uint64 `json:"started,omitempty"`
+	// HostNetwork is whether it was started with the host kernel's network.
+	HostNetwork bool `json:"host_network,omitempty"`
 	// Memory is the limit for which an out-of-memory kill is explained, bytes.
 	Memory int64 `json:"memory"`
 }
@@ -104,6 +106,7 @@ func (s *starter) run(ctx context.Context) error {
 // makeGroup records and makes the instance's cgroup.
 func (s *starter) makeGroup(context.Context) error {
 	s.state.Memory = s.limits.Memory
+	s.state.HostNetwork = s.driver.hostNetwork()
 	if s.driver.limited() != nil {
 		return s.spec.Record(s.state)
 	}
