@@ -94,7 +94,8 @@ func readRecord(dir string) (rec sandbox.Record, whole bool, err error) {
 	case err != nil:
 		return rec, false, fmt.Errorf("read record in %q: %w", dir, err)
 	}
-	if json.Unmarshal(raw, &rec) != nil || rec.ID != filepath.Base(dir) || rec.Revision == nil {
+	decoded := json.Unmarshal(raw, &rec) == nil // a torn record is no error, but none to act on
+	if !decoded || rec.ID != filepath.Base(dir) || rec.Revision == nil {
 		return rec, false, nil
 	}
 	rec.Dir = dir

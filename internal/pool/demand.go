@@ -112,9 +112,8 @@ func (g *group) hopeless(now time.Time) bool {
 }
 
 // failIfHopeless answers the waiting requests with the last failure.
-func (g *group) failIfHopeless(now time.Time) int {
-	if g.waiters.n == 0 || !g.hopeless(now) {
-		return 0
+func (g *group) failIfHopeless(now time.Time) {
+	if g.waiters.n > 0 && g.hopeless(now) {
+		g.failWaiters(errStart(g.key.ref, g.backoff.err, g.backoff.until.Sub(now)))
 	}
-	return g.failWaiters(errStart(g.key.ref, g.backoff.err, g.backoff.until.Sub(now)))
 }

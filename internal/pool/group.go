@@ -184,12 +184,10 @@ func (g *group) removeInstance(i *instance) {
 }
 
 // failWaiters answers every request that waits.
-func (g *group) failWaiters(err error) (n int) {
+func (g *group) failWaiters(err error) {
 	for w := g.waiters.pop(); w != nil; w = g.waiters.pop() {
 		w.result <- outcome{err: err}
-		n++
 	}
-	return n
 }
 
 // empty reports whether there is nothing left to hold. A failing revision is
