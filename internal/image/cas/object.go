@@ -91,7 +91,7 @@ func (s *Store) setMetadata(f *os.File, n tree.Node) error {
 // links, or no more of them for this object, it copies.
 func (s *Store) link(n tree.Node, to string) error {
 	from := s.objectPath(n)
-	err := os.Link(from, to)
+	err := linkExisting(from, to)
 	if err == nil || !noLinks(err) {
 		return err
 	}
@@ -137,4 +137,23 @@ func (s *Store) check(path string, n tree.Node) error {
 		return fmt.Errorf("%q has other metadata than its name says", path)
 	}
 	return nil
+}
+
+// linkTries is how often a link to an object that exists is tried.
+const linkTries = 20
+
+// linkExisting links an object that is known to be there. Another process
+// that adds the same object renames its own over it; when that falls between
+// the kernel's look at the name and the link, the link fails with ENOENT, for
+// the file looked at has no name any more.
+func linkExisting(from, to string) (err error) {
+	for range linkTries {
+		if err = os.Link(from, to); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if _, missing := os.Lstat(from); missing != nil {
+			return err
+		}
+	}
+	return err
 }
