@@ -2,13 +2,16 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"net"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/http1"
 )
 
@@ -63,6 +66,7 @@ func (c *conn) unread() int64 {
 
 func (c *conn) serve() {
 	defer c.g.forget(c)
+	defer c.contain()
 	wait := c.g.opts.HeadTimeout // a connection is opened to be used
 	for {
 		err := c.readHead(wait)
@@ -79,6 +83,25 @@ func (c *conn) serve() {
 			c.x.refuse(refused)
 		}
 		return
+	}
+}
+
+// contain keeps a fault of ours in the exchange that it struck: its client's
+// connection ends, its instance is given back as broken, everybody else goes on.
+func (c *conn) contain() {
+	fault := recover()
+	if fault == nil {
+		return
+	}
+	c.g.metrics.faults.Inc()
+	c.g.opts.Logger.Error("fault while serving a request; please report it",
+		"function", c.name, "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
+	c.watch.end()
+	c.x.hangUp()
+	c.x.release(false)
+	if c.x.s != nil { // it struck an exchange, which is still to be counted
+		c.x.status, c.x.failed, c.x.kind = 500, true, faas.KindInternal
+		c.x.observe()
 	}
 }
 

@@ -19,6 +19,7 @@ const classes = 5 // 1xx to 5xx
 // function, so that counting is a handful of atomic additions.
 type metrics struct {
 	connections prometheus.Gauge
+	faults      prometheus.Counter
 	rejected    *prometheus.CounterVec
 	invocations *prometheus.CounterVec
 	duration    *prometheus.HistogramVec
@@ -55,6 +56,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	m := &metrics{
 		connections: prometheus.NewGauge(prometheus.GaugeOpts(opts("connections", "Open client connections."))),
+		faults: prometheus.NewCounter(prometheus.CounterOpts(opts("faults_total",
+			"Exchanges that a fault of the platform itself has ended."))),
 		rejected:    counter("rejected_requests_total", "Requests refused before a function was found.", "code"),
 		invocations: counter("invocations_total", "Invocations by outcome.", "function", "class", "kind"),
 		duration:    prometheus.NewHistogramVec(duration, []string{"function"}),
@@ -65,7 +68,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		functions: map[faas.Ref]*functionMetrics{},
 	}
 	for _, c := range []prometheus.Collector{
-		m.connections, m.rejected, m.invocations, m.duration, m.inFlight, m.bytes, m.retries,
+		m.connections, m.faults, m.rejected, m.invocations, m.duration, m.inFlight, m.bytes, m.retries,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register gateway metrics: %w", err)
