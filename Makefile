@@ -12,7 +12,7 @@ GOLANGCI := build/tools/$(GOLANGCI_VERSION)/golangci-lint
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build functions ## build all and serve the sample functions on http://127.0.0.1:8123
@@ -21,6 +21,8 @@ run: build functions ## build all and serve the sample functions on http://127.0
 .PHONY: build
 build: ## build the platform, one static binary: build/unifaas
 	@mkdir -p build
+	@# The driver of the container sandbox embeds its launcher.
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o internal/sandbox/container/embedded/launcher ./internal/sandbox/container/launcher
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o build/unifaas ./cmd/unifaas
 	@go run ./scripts/isstatic build/unifaas
 
@@ -32,6 +34,11 @@ functions: ## build the sample functions into build/functions, a folder to serve
 test: build functions ## run all tests; as root on Debian and Ubuntu, install with apt what they need
 	@scripts/apt-deps test
 	@scripts/test
+
+.PHONY: test-guest
+test-guest: build functions ## test in a virtual machine with cgroups of version 2 only; a quarter of an hour without KVM
+	@scripts/apt-deps test-guest
+	go run ./test/guest $(GUEST_FLAGS)
 
 .PHONY: bench
 bench: build functions ## measure against nginx, runsc and docker, into build/bench.json

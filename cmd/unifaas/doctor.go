@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"time"
 
@@ -15,6 +15,7 @@ import (
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/all"
+	"github.com/unifaas/unifaas/internal/sandbox/docker"
 	"github.com/unifaas/unifaas/internal/sandbox/gvisor"
 )
 
@@ -28,37 +29,33 @@ func (c *versionCmd) Run(e *env) error {
 }
 
 // drivers returns the drivers with the operator's settings.
-func drivers(c config.Config) func(sandbox.Host) []sandbox.Driver {
+func drivers(c config.Sandboxes) func(sandbox.Host) []sandbox.Driver {
 	return func(h sandbox.Host) []sandbox.Driver {
-		return all.Drivers(h, all.Settings{GVisor: gvisor.Options{HostNetwork: c.GVisor.Network == "host"}})
+		return all.Drivers(h, all.Settings{
+			GVisor: gvisor.Options{HostNetwork: c.GVisor.Network == "host"},
+			Docker: docker.Options{Host: c.Docker.Host},
+		})
 	}
 }
 
 // doctorCmd asks the drivers itself: it must help where no platform can run.
-type doctorCmd struct{ output }
+// Its settings and folders are those that `unifaas up` would have.
+type doctorCmd struct {
+	output
+	config.Sandboxes
+}
 
 const probeTimeout = 20 * time.Second
 
 func (c *doctorCmd) Run(e *env) error {
-	dir, err := os.MkdirTemp("", "unifaas-doctor-")
-	if err != nil {
-		return fmt.Errorf("make a folder to probe in: %w", err)
-	}
-	defer os.RemoveAll(dir)
 	exe, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find the path of unifaas: %w", err)
 	}
-	host := sandbox.Host{
-		Node: "doctor", StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"),
-		Exe: exe, Logger: slog.New(slog.DiscardHandler),
+	found, err := c.find(e, exe)
+	if err != nil {
+		return err
 	}
-	for _, d := range []string{host.StateDir, host.RunDir} {
-		if err := os.Mkdir(d, 0o700); err != nil {
-			return fmt.Errorf("make a folder to probe in: %w", err)
-		}
-	}
-	found := examine(e.ctx, drivers(config.Config{})(host))
 	if err := c.print(e.stdout, found, func(w io.Writer) { showSandboxes(w, found) }); err != nil {
 		return err
 	}
@@ -68,6 +65,22 @@ func (c *doctorCmd) Run(e *env) error {
 		}
 	}
 	return errQuiet{faas.KindUnavailable}
+}
+
+// find probes where a platform with these folders would run. Where the
+// folders can't be made none can, whatever the sandbox.
+func (c *doctorCmd) find(e *env, exe string) ([]control.Sandbox, error) {
+	host, leave, err := waitingRoom(e.dirs)
+	var refused *noRoom
+	if errors.As(err, &refused) {
+		return examine(e.ctx, refused.drivers(drivers(c.Sandboxes)(sandbox.Host{}))), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	host.Exe, host.Logger = exe, slog.New(slog.DiscardHandler)
+	found := examine(e.ctx, drivers(c.Sandboxes)(host))
+	return found, leave()
 }
 
 // examine probes the sandboxes in this build, and lists the others of the

@@ -30,6 +30,10 @@ type cli struct {
 
 	Up       upCmd       `cmd:"" help:"Run the platform in the foreground."`
 	Invoke   invokeCmd   `cmd:"" help:"Send one request to a function and print the response."`
+	Deploy   deployCmd   `cmd:"" help:"Deploy a function: a folder with a function.toml, an image, or a program."`
+	Rollback rollbackCmd `cmd:"" help:"Serve the deployment before the current one again."`
+	Delete   deleteCmd   `cmd:"" help:"Delete a function that was deployed."`
+	Image    imageCmd    `cmd:"" help:"Pull, list and prune images."`
 	List     listCmd     `cmd:"" help:"List the functions."`
 	Describe describeCmd `cmd:"" help:"Show everything about a function: configuration, instances, last failures."`
 	Ps       psCmd       `cmd:"" help:"List the instances."`

@@ -4,9 +4,12 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/unifaas/unifaas/internal/sandbox/gvisor"
 )
 
 func TestMain(m *testing.M) {
+	gvisor.Dispatch() // doctor starts sandboxes
 	testscript.Main(m, map[string]func(){"unifaas": main})
 }
 

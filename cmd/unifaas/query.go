@@ -47,9 +47,9 @@ func (c *listCmd) Run(e *env) error {
 		return err
 	}
 	return c.print(e.stdout, functions, func(w io.Writer) {
-		t := newTable(w, "function", "sandbox", "revision", "instances", "queued", "state")
+		t := newTable(w, "function", "from", "sandbox", "revision", "instances", "queued", "state")
 		for _, f := range functions {
-			t.AppendRow(table.Row{f.Name, f.Sandbox, f.Revision, f.Instances, f.Queued, health(f)})
+			t.AppendRow(table.Row{f.Name, f.Origin, f.Sandbox, f.Revision, f.Instances, f.Queued, health(f)})
 		}
 		t.Render()
 	})
@@ -57,6 +57,8 @@ func (c *listCmd) Run(e *env) error {
 
 func health(f control.Function) string {
 	switch {
+	case f.Error == "" && f.Conflict != "":
+		return "ok; error: " + f.Conflict
 	case f.Error == "":
 		return "ok"
 	case f.Revision == "":
@@ -112,7 +114,7 @@ func showDetail(w io.Writer, d *control.Detail) {
 	}
 	line("function", "%s", d.Name)
 	line("state", "%s", health(d.Function))
-	line("folder", "%s", d.Dir)
+	showOrigin(line, d)
 	if d.Config != nil {
 		showConfig(line, d)
 	}
@@ -132,6 +134,21 @@ func showDetail(w io.Writer, d *control.Detail) {
 		for _, l := range x.Output {
 			fmt.Fprintf(w, "  | %s\n", l)
 		}
+	}
+}
+
+func showOrigin(line func(name, format string, args ...any), d *control.Detail) {
+	line("from", "%s", d.Origin)
+	if d.Dir != "" {
+		line("folder", "%s", d.Dir)
+	} else if d.File != "" {
+		line("file", "%s", d.File)
+	}
+	if d.Deployed != nil {
+		line("deployed", "%s", deploymentName(d.Deployed))
+	}
+	if d.Previous != nil {
+		line("before that", "%s", deploymentName(d.Previous))
 	}
 }
 

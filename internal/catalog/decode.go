@@ -19,6 +19,9 @@ type DecodeOptions struct {
 	// Sandboxes are the values that the key sandbox may have, besides "auto".
 	// Whether one can run here is not asked until something is started.
 	Sandboxes []string
+	// Contained refuses paths that lead out of Dir: function.toml was sent by
+	// somebody who may not read what is there.
+	Contained bool
 }
 
 // Decode reads a function.toml of either form. It is strict: what it does not
@@ -45,6 +48,9 @@ func Decode(data []byte, opts DecodeOptions) (*faas.Function, error) {
 		fn = decodeArtefact(top, opts)
 	default:
 		fn = decodeNative(top, opts)
+	}
+	if opts.Contained {
+		refuseOutside(top)
 	}
 	if len(doc.problems) > 0 {
 		doc.problems.sort()

@@ -27,8 +27,8 @@ func decode(text string) (*faas.Function, error) {
 func defaults() *faas.Function {
 	return &faas.Function{
 		Ref: faas.NewRef("f"), Dir: "/srv/functions/f", Sandbox: "gvisor",
-		Image: faas.ImageSource{Scheme: "file", Location: "/srv/functions/f/server"},
-		Port:  8080, Concurrency: 1, Keepalive: time.Minute, Queue: 1000, StartTimeout: 25 * time.Second,
+		Image:       faas.ImageSource{Scheme: "file", Location: "/srv/functions/f/server"},
+		Concurrency: 1, Keepalive: time.Minute, Queue: 1000, StartTimeout: 25 * time.Second,
 		Timeout: faas.Timeouts{FirstByte: time.Minute, Idle: time.Minute},
 		Limits:  faas.Limits{Memory: 128 * mebibyte, CPUs: 1, Pids: 128, Disk: 64 * mebibyte},
 		Runtime: "runc",

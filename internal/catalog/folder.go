@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
@@ -54,6 +55,8 @@ func (o *FolderOptions) setDefaults() {
 
 // A Folder is a [Source] of the functions in a folder. It follows edits,
 // additions and removals; a version counts once its files have come to rest.
+// A function whose folder's name is none by faas.ValidName is delivered with
+// that as its error; folders that begin with a dot are nobody's business.
 // When the folder itself can't be read, the functions stay as they were.
 type Folder struct {
 	opts FolderOptions
@@ -86,6 +89,10 @@ func (f *Folder) Watch(ctx context.Context, deliver func(Update)) error {
 	return nil
 }
 
+// candidate reports whether a folder called name may be meant as a function:
+// whether the name is a valid one shows later, so that its owner is told.
+func candidate(name string) bool { return !strings.HasPrefix(name, ".") }
+
 // names lists what may be a function.
 func (f *Folder) names() ([]string, error) {
 	entries, err := os.ReadDir(f.real)
@@ -95,7 +102,7 @@ func (f *Folder) names() ([]string, error) {
 	var names []string
 	for _, e := range entries {
 		// A link may lead to a folder; whether it does shows later.
-		if faas.ValidName(e.Name()) && (e.IsDir() || e.Type()&os.ModeSymlink != 0) {
+		if candidate(e.Name()) && (e.IsDir() || e.Type()&os.ModeSymlink != 0) {
 			names = append(names, e.Name())
 		}
 	}

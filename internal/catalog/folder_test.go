@@ -53,7 +53,7 @@ func (w *world) start() *world {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.catalog = catalog.New(catalog.Options{Source: source, Images: store, RetryMin: settle})
+	w.catalog = catalog.New(catalog.Options{Source: source, Images: store, RetryMin: settle, Logger: w.options.Logger})
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	if err := w.catalog.Start(ctx); err != nil {
@@ -146,7 +146,7 @@ func TestFolderStart(t *testing.T) {
 	w.function("b.two_x", "2")
 	w.write("broken/function.toml", "image = 1\nmemroy = 2")
 	w.write(".hidden/function.toml", "x")
-	w.write("not a name/function.toml", "x")
+	w.mkdir("neither a name nor a function")
 	w.write("file", "not a folder")
 	w.mkdir("empty")
 	w.start()
@@ -159,6 +159,31 @@ func TestFolderStart(t *testing.T) {
 		if st == nil || !strings.Contains(st.Err.Error(), want) {
 			t.Errorf("status %+v lacks %q", st, want)
 		}
+	}
+}
+
+func TestFolderTellsOfNamesThatAreNone(t *testing.T) {
+	w := newWorld(t)
+	w.function("good", "1")
+	w.function("not a name", "2")
+	w.function(".hidden", "3")
+	w.options.NoNotify, w.options.Poll = true, settle // looks often: said once all the same
+	w.start()
+	w.awaitError("not a name", `folder name "not a name" is no function name; rename it to 1 to 63 letters`)
+	if _, err := w.catalog.Lookup("not a name"); faas.KindOf(err) != faas.KindUnavailable {
+		t.Errorf("it is looked up with %v", err)
+	}
+	w.function("another", "4")
+	w.awaitProgram("another", "4") // some looks later
+	w.do(os.Rename(w.path("not a name"), w.path("a-name")))
+	w.awaitProgram("a-name", "2")
+	w.await("the wrong name has gone", func(s *catalog.Snapshot) bool { _, ok := s.Status("not a name"); return !ok })
+	if s := w.catalog.Snapshot(); s.Len() != 3 || !serves(s, "good", w.program("1")) {
+		t.Errorf("%d functions, want good, another and a-name", s.Len())
+	}
+	w.catalog.Stop()
+	if n := strings.Count(w.log.String(), `level=WARN msg="function can't be loaded" function="not a name"`); n != 1 {
+		t.Errorf("warned %d times, want once:\n%s", n, w.log)
 	}
 }
 

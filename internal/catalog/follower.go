@@ -205,10 +205,11 @@ func (f *follower) result(ctx context.Context, r result) {
 
 func (f *follower) setError(fn *function, err error) {
 	f.c.metrics.loads.WithLabelValues("error").Inc()
-	status := &Status{Ref: fn.entry.Ref, Err: err, Loaded: time.Now()}
+	status := fn.newStatus()
+	status.Err = err
 	if fn.status != nil {
 		status.Revision = fn.status.Revision
-		if fn.status.Err != nil && fn.status.Err.Error() == err.Error() {
+		if fn.status.Err != nil && fn.status.Err.Error() == err.Error() && fn.status.sameOrigin(status) {
 			return // an attempt more with the same end is no news
 		}
 	}
@@ -220,15 +221,27 @@ func (f *follower) setError(fn *function, err error) {
 func (f *follower) setRevision(fn *function, rev *faas.Revision) {
 	f.c.metrics.loads.WithLabelValues("ok").Inc()
 	if old := fn.status; old != nil && old.Revision != nil && old.Revision.Digest == rev.Digest {
-		if old.Err == nil {
+		if old.Err == nil && old.sameOrigin(fn.newStatus()) {
 			return
 		}
 		// Whoever holds instances of it goes on with the same pointer.
 		rev = old.Revision
 	}
-	fn.status = &Status{Ref: fn.entry.Ref, Revision: rev, Loaded: time.Now()}
+	fn.status = fn.newStatus()
+	fn.status.Revision = rev
 	fn.backoff, f.changed = 0, true
 	f.c.opts.Logger.Info("function loaded", "function", fn.entry.Ref.String(), "revision", rev.ID())
+}
+
+// newStatus returns the status of fn's entry without an outcome.
+func (fn *function) newStatus() *Status {
+	return &Status{Ref: fn.entry.Ref, Origin: fn.entry.Origin, Conflict: fn.entry.Conflict, Loaded: time.Now()}
+}
+
+// sameOrigin reports whether both come from the same place and have, or have
+// not, the same conflict.
+func (s *Status) sameOrigin(other *Status) bool {
+	return s.Origin == other.Origin && (s.Conflict == nil) == (other.Conflict == nil)
 }
 
 func revisionID(rev *faas.Revision) string {

@@ -39,7 +39,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil || rev.Digest == "" {
 			t.Error("accepted function makes no revision:", err)
 		}
-		if fn.Port < 1 || fn.Concurrency < 1 || fn.StartTimeout <= 0 || fn.Sandbox == "" || fn.Keepalive < 0 {
+		if fn.Port < 0 || fn.Concurrency < 1 || fn.StartTimeout <= 0 || fn.Sandbox == "" || fn.Keepalive < 0 {
 			t.Errorf("accepted function is not resolved: %+v", fn)
 		}
 	})

@@ -46,7 +46,7 @@ func decodeNative(t *table, opts DecodeOptions) *faas.Function {
 		Sandbox:      nativeSandbox(t, opts.Sandboxes),
 		Image:        nativeImage(t, opts),
 		Command:      nativeCommand(t),
-		Port:         int(t.integer("port", 8080, 1, math.MaxUint16)),
+		Port:         int(t.integer("port", 0, 1, math.MaxUint16)), // see NewRevision
 		Concurrency:  int(t.integer("concurrency", 1, 1, 1_000_000)),
 		Keepalive:    t.duration("keepalive", 60*time.Second, 0),
 		MinInstances: int(t.integer("min-instances", 0, 0, 1_000_000)),

@@ -43,6 +43,9 @@ func (f *Folder) observe(name string, last decoded, prints *fingerprints) observ
 	if own.missing {
 		return observation{fingerprint: gone, dirs: append(own.dirs, dir)}
 	}
+	if !faas.ValidName(name) {
+		return observation{fingerprint: "misnamed", newest: own.newest, decoded: decoded{err: misnamed(name)}, dirs: append(own.dirs, dir)}
+	}
 	d := f.decode(name, dir, file, own, last)
 	p := newFingerprint()
 	p.add(d.dir, d.sum)
@@ -53,6 +56,11 @@ func (f *Folder) observe(name string, last decoded, prints *fingerprints) observ
 		}
 	}
 	return observation{fingerprint: p.sum(), newest: p.newest, decoded: d, dirs: append(p.dirs, dir)}
+}
+
+func misnamed(name string) error {
+	return faas.Errorf(faas.KindInvalid, "folder name %q is no function name; rename it to 1 to 63 letters, digits, dots, "+
+		"underscores and hyphens that begin and end with a letter or a digit", name)
 }
 
 // fileTick is more than the granularity of a file system's times: what was

@@ -12,11 +12,23 @@ import (
 // revisionVersion goes into every digest; it changes with the encoding.
 const revisionVersion = "unifaas-revision-1\n"
 
+const defaultPort = 8080
+
 // NewRevision binds a function to its image. The digest covers the whole
 // configuration and the image, but not where on this host they came from: the
 // same function has the same revision in another folder and on another node.
+//
+// A function that names no port serves on the one that its image exposes, or
+// on 8080.
 func NewRevision(fn *faas.Function, img faas.Image) (*faas.Revision, error) {
-	bare := *fn
+	bound := *fn
+	if bound.Port == 0 {
+		bound.Port = img.Config.Port
+	}
+	if bound.Port == 0 {
+		bound.Port = defaultPort
+	}
+	bare := bound
 	bare.Dir = ""
 	bare.Files = nil // what they put inside is part of the image
 	if bare.Image.Scheme != "registry" {
@@ -38,6 +50,6 @@ func NewRevision(fn *faas.Function, img faas.Image) (*faas.Revision, error) {
 	}
 	sum := sha256.Sum256(append([]byte(revisionVersion), text...))
 	return &faas.Revision{
-		Function: *fn, Image: img, Digest: "sha256:" + hex.EncodeToString(sum[:]),
+		Function: bound, Image: img, Digest: "sha256:" + hex.EncodeToString(sum[:]),
 	}, nil
 }

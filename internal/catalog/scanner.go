@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -73,7 +74,7 @@ func (s *scanner) run(ctx context.Context) {
 // the same: an editor and a copy make many.
 func (s *scanner) event(e fsnotify.Event) {
 	due := time.Now().Add(s.opts.Settle)
-	if name, ok := s.watches.inRoot(e.Name); ok && faas.ValidName(name) {
+	if name, ok := s.watches.inRoot(e.Name); ok && candidate(name) {
 		s.item(name).lookAt(due)
 	}
 	for _, name := range s.watches.concerned(e) {
@@ -221,7 +222,10 @@ func (s *scanner) settle(it *item, o observation, u *Update) {
 		return
 	}
 	it.delivered = o.fingerprint
-	u.Changed = append(u.Changed, Entry{Ref: ref, Function: o.decoded.fn, Err: o.decoded.err})
+	u.Changed = append(u.Changed, Entry{
+		Ref: ref, Function: o.decoded.fn, Err: o.decoded.err,
+		Origin: Origin{Kind: OriginFolder, File: filepath.Join(s.opts.Dir, it.name, FileName)},
+	})
 }
 
 // rested reports whether what was observed has come to rest: it is old, it

@@ -13,6 +13,8 @@ type Status struct {
 	Revision *faas.Revision // what is served; nil when no version has been good yet
 	Err      error          // why the newest version is not served; nil when it is
 	Loaded   time.Time      // when Revision or Err came about
+	Origin   Origin         // of the newest version
+	Conflict error          // another function of this name, which is not served
 }
 
 // A Snapshot is the catalog at one moment. It is immutable.

@@ -29,6 +29,20 @@ type Entry struct {
 	Ref      faas.Ref
 	Function *faas.Function // nil when Err is set
 	Err      error          // why the newest version is no good
+	Origin   Origin
+	Conflict error // another function of this name, which is not served; see [Merge]
+}
+
+// OriginFolder and OriginDeployed are the kinds of an [Origin].
+const (
+	OriginFolder   = "folder"   // the folder of functions that the operator named
+	OriginDeployed = "deployed" // by `unifaas deploy`
+)
+
+// An Origin says where a function comes from.
+type Origin struct {
+	Kind string
+	File string // path of its function.toml as its owner knows it; "" when deployed
 }
 
 // Images binds functions to the content of their images. Its methods may be

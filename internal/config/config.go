@@ -37,13 +37,25 @@ type Config struct {
 	LogLevel  string `toml:"log-level" env:"UNIFAAS_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"Least severity that is logged: debug, info, warn or error."`
 	LogFormat string `toml:"log-format" env:"UNIFAAS_LOG_FORMAT" default:"auto" enum:"auto,text,json" help:"Form of the log: text, json, or auto (text on a terminal, else json)."`
 
+	Sandboxes
+}
+
+// Sandboxes are the operator's choices for each kind of sandbox.
+type Sandboxes struct {
 	GVisor GVisor `toml:"gvisor" embed:"" prefix:"gvisor-"`
+	Docker Docker `toml:"docker" embed:"" prefix:"docker-"`
 }
 
 // GVisor is the operator's part of the gvisor sandbox, [gvisor] in
 // unifaas.toml.
 type GVisor struct {
 	Network string `toml:"network" env:"UNIFAAS_GVISOR_NETWORK" default:"netstack" enum:"netstack,host" help:"Network stack of gVisor's instances: its own (netstack), or the host's in a namespace of loopback only (host): twice as fast, but shows functions the host's TCP stack."`
+}
+
+// Docker is the operator's part of the docker sandbox, [docker] in
+// unifaas.toml.
+type Docker struct {
+	Host string `toml:"host" env:"UNIFAAS_DOCKER_HOST" placeholder:"ADDRESS" help:"Address of the Docker Engine on this machine, for instance unix:///run/docker.sock. Default: DOCKER_HOST of the environment, or else Docker's own."`
 }
 
 // A Duration is written as in "1m30s".
@@ -164,7 +176,12 @@ func position(path string, err error) error {
 }
 
 // Validate checks what the parsers of flags and files cannot.
-func (c *Config) Validate() error {
+func (c *Config) Validate() error { return c.validate(os.Geteuid()) }
+
+func (c *Config) validate(uid int) error {
+	if c.GVisor.Network == "host" && uid != 0 {
+		return faas.Errorf(faas.KindInvalid, "gvisor-network: \"host\" is for root only, since others may not dial into network namespaces; run as root or choose \"netstack\"")
+	}
 	for name, address := range map[string]string{"listen": c.Listen, "admin-listen": c.AdminListen} {
 		if address == "" && name == "admin-listen" {
 			continue

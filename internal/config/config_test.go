@@ -84,3 +84,16 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestHostNetworkIsForRoot(t *testing.T) {
+	for _, c := range []struct {
+		network string
+		uid     int
+		refused bool
+	}{{"netstack", 1000, false}, {"host", 0, false}, {"host", 1000, true}} {
+		config := Config{Listen: "127.0.0.1:0", Sandboxes: Sandboxes{GVisor: GVisor{c.network}}}
+		if err := config.validate(c.uid); (faas.KindOf(err) == faas.KindInvalid) != c.refused || (err == nil) == c.refused {
+			t.Errorf("network %q as uid %d: got %v", c.network, c.uid, err)
+		}
+	}
+}

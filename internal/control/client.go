@@ -111,6 +111,11 @@ func (c *Client) do(ctx context.Context, path string) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.send(req)
+}
+
+// send returns the platform's answer, or the error that it is.
+func (c *Client) send(req *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.explain(err)
@@ -123,7 +128,7 @@ func (c *Client) do(ctx context.Context, path string) (*http.Response, error) {
 	if err := json.NewDecoder(resp.Body).Decode(&e); err != nil {
 		return nil, fmt.Errorf("the platform answered %s", resp.Status)
 	}
-	return nil, &faas.Error{Kind: e.Kind, Message: e.Message}
+	return nil, e.error()
 }
 
 // explain turns the usual reasons for no connection into a remedy.

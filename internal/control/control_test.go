@@ -14,7 +14,7 @@ import (
 	"github.com/unifaas/unifaas/internal/logs"
 )
 
-type backend struct{}
+type backend struct{ control.Deployer }
 
 func (backend) Status() control.Status        { return control.Status{Version: "v1", Node: "uabcde"} }
 func (backend) Functions() []control.Function { return []control.Function{{Name: "a"}, {Name: "b"}} }

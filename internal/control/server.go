@@ -118,6 +118,8 @@ func (s *Server) routes() http.Handler {
 		s.answer(w, detail, err)
 	})
 	mux.HandleFunc("GET /v1/functions/{name}/logs", s.logs)
+	s.deployRoutes(mux)
+	s.imageRoutes(mux)
 	return mux
 }
 
@@ -136,12 +138,21 @@ func (s *Server) answer(w http.ResponseWriter, v any, err error) {
 type wireError struct {
 	Kind    faas.Kind `json:"kind"`
 	Message string    `json:"message"`
+	Output  string    `json:"output,omitempty"` // of the function that it is about
+}
+
+func (e *wireError) error() error {
+	err := &faas.Error{Kind: e.Kind, Message: e.Message}
+	if e.Output == "" {
+		return err
+	}
+	return &OutputError{Err: err, Text: e.Output}
 }
 
 func writeError(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusConflict) // the kind in the body is what counts
-	_ = json.NewEncoder(w).Encode(wireError{faas.KindOf(err), err.Error()})
+	_ = json.NewEncoder(w).Encode(wireError{faas.KindOf(err), err.Error(), outputOf(err)})
 }
 
 // logs streams entries, one JSON object a line.

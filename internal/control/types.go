@@ -8,6 +8,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/unifaas/unifaas/internal/deploy"
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/logs"
 )
@@ -32,19 +33,25 @@ type Function struct {
 	Image     string `json:"image,omitempty"`
 	Instances int    `json:"instances"`
 	Queued    int    `json:"queued"`
-	Error     string `json:"error,omitempty"` // why its newest version is not served
+	Error     string `json:"error,omitempty"`    // why its newest version is not served
+	Origin    string `json:"origin"`             // "folder" or "deployed"
+	Conflict  string `json:"conflict,omitempty"` // another function of this name, which is not served
 }
 
 // Detail is what `unifaas describe` shows of a function.
 type Detail struct {
 	Function
-	Dir         string         `json:"dir,omitempty"`
-	Digest      string         `json:"digest,omitempty"`
-	ImageDigest string         `json:"image_digest,omitempty"`
-	Loaded      time.Time      `json:"loaded,omitzero"`
-	Config      *faas.Function `json:"config,omitempty"`
-	Running     []Instance     `json:"running"`
-	Exits       []Exit         `json:"exits"`
+	Dir  string `json:"dir,omitempty"`
+	File string `json:"file,omitempty"` // function.toml of a function from the folder
+	// Deployed and Previous are what is deployed and where a rollback leads.
+	Deployed    *deploy.Deployment `json:"deployed,omitempty"`
+	Previous    *deploy.Deployment `json:"previous,omitempty"`
+	Digest      string             `json:"digest,omitempty"`
+	ImageDigest string             `json:"image_digest,omitempty"`
+	Loaded      time.Time          `json:"loaded,omitzero"`
+	Config      *faas.Function     `json:"config,omitempty"`
+	Running     []Instance         `json:"running"`
+	Exits       []Exit             `json:"exits"`
 	// StartError is why the last start failed, nil when none has.
 	StartError   *StartError `json:"start_error,omitempty"`
 	FailedStarts int         `json:"failed_starts"`     // in a row
@@ -105,4 +112,6 @@ type Backend interface {
 	Describe(name string) (*Detail, error)
 	Instances() []Instance
 	Logs(ctx context.Context, q LogQuery, emit func(logs.Entry) error) error
+	Deployer
+	Images
 }

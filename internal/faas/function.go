@@ -148,7 +148,7 @@ type Function struct {
 	Sandbox string // gvisor, container, runc, docker, linux, nanos, osv, auto
 	Image   ImageSource
 	Command []string // argv; empty means the image's entrypoint
-	Port    int      // TCP port on which the function serves HTTP/1.1
+	Port    int      // TCP port on which the function serves HTTP/1.1; 0, until it is bound to its image, is that one's
 
 	Concurrency  int // requests that one instance handles at once, at least 1
 	SingleUse    SingleUse

@@ -96,7 +96,7 @@ func (c *conn) contain() {
 	c.g.metrics.faults.Inc()
 	c.g.opts.Logger.Error("fault while serving a request; please report it",
 		"function", c.name, "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
-	c.watch.end()
+	_, _ = c.watch.end()
 	c.x.hangUp()
 	c.x.release(false)
 	if c.x.s != nil { // it struck an exchange, which is still to be counted

@@ -24,6 +24,9 @@ type assembly struct {
 	store *Store
 	root  bool
 	tree  *tree.Tree
+	// base is the digest of a tree in the store that the root file system
+	// begins with, "" for none.
+	base string
 
 	mu     sync.Mutex
 	open   map[string]cas.Opener // by content
@@ -44,7 +47,49 @@ func (a *assembly) close() {
 func (a *assembly) opener(content string) cas.Opener {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.open[content]
+	if open, ok := a.open[content]; ok {
+		return open
+	}
+	return missing(content).open // of base
+}
+
+// commit makes the root file system exist and returns its tree's digest.
+func (a *assembly) commit(ctx context.Context, files map[string]string) (string, error) {
+	if a.base != "" {
+		if len(files) == 0 {
+			return a.base, nil
+		}
+		hold, err := a.store.cas.Hold(ctx)
+		if err != nil {
+			return "", err
+		}
+		defer hold.Close()
+		if a.tree, err = a.store.cas.Manifest(a.base); err != nil {
+			return "", err
+		}
+	}
+	if err := a.addFiles(ctx, files); err != nil {
+		return "", err
+	}
+	if err := a.verify(); err != nil {
+		return "", err
+	}
+	digest, err := a.store.cas.Commit(ctx, a.tree, a.opener, a.verify)
+	if err == nil && a.base != "" {
+		err = a.store.setBase(ctx, digest, a.base)
+	}
+	return digest, err
+}
+
+// baseKind is the kind of the records that name, by a tree, the tree of the
+// image that it is made of.
+func baseKind() string { return "bases" + plainSuffix() }
+
+func (s *Store) setBase(ctx context.Context, tree, base string) error {
+	if known, err := s.cas.Record(baseKind(), tree); err == nil && string(known) == base {
+		return nil
+	}
+	return s.cas.PutRecord(ctx, baseKind(), tree, []byte(base))
 }
 
 // verify returns an error when something that was read has changed since.

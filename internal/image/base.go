@@ -47,13 +47,15 @@ func (b *binarySource) addBase(ctx context.Context, a *assembly) error {
 	return nil
 }
 
-// addMountPoints adds the folders that every sandbox mounts something on: the
-// root is read-only by then.
+// mountPoints are the folders that every sandbox mounts something on: the root
+// is read-only by then.
+var mountPoints = []struct {
+	path string
+	mode uint32
+}{{"/proc", 0o555}, {"/sys", 0o555}, {"/dev", 0o755}, {"/tmp", 0o1777}}
+
 func (a *assembly) addMountPoints() error {
-	for _, dir := range []struct {
-		path string
-		mode uint32
-	}{{"/proc", 0o555}, {"/sys", 0o555}, {"/dev", 0o755}, {"/tmp", 0o1777}} {
+	for _, dir := range mountPoints {
 		if err := a.putDir(dir.path, dir.mode); err != nil {
 			return err
 		}

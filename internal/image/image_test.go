@@ -10,35 +10,55 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"golang.org/x/sys/unix"
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/image"
 	"github.com/unifaas/unifaas/internal/image/elftest"
+	"github.com/unifaas/unifaas/internal/image/registry"
 )
 
 // A place is a function's folder beside a store.
 type place struct {
 	t     *testing.T
 	dir   string
+	state string // the store's folder
 	store *image.Store
 }
 
-func newPlace(t *testing.T) *place {
-	p := &place{t: t, dir: t.TempDir()}
+func newPlace(t *testing.T) *place { return newPlaceWith(t, image.Options{}) }
+
+// newPlaceWith adds what every test needs to opts.
+func newPlaceWith(t *testing.T, opts image.Options) *place {
+	p := &place{t: t, dir: t.TempDir(), state: filepath.Join(t.TempDir(), "store")}
 	certificates := filepath.Join(t.TempDir(), "bundle.crt")
 	if err := os.WriteFile(certificates, []byte("certificates"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := image.Open(filepath.Join(t.TempDir(), "store"), image.Options{
-		Path: []string{p.path("path")}, Certificates: []string{"/no/such/bundle", certificates},
-	})
-	if err != nil {
-		t.Fatal(err)
+	opts.Path, opts.Certificates = []string{p.path("path")}, []string{"/no/such/bundle", certificates}
+	if opts.Registry.Stall == 0 {
+		opts.Registry = registry.Options{Keychain: authn.NewMultiKeychain(), Stall: 10 * time.Second, Backoff: time.Millisecond}
 	}
-	p.store = s
+	p.open(opts)
 	return p
+}
+
+// open opens the store, as another run of the platform would.
+func (p *place) open(opts image.Options) {
+	p.t.Helper()
+	s, err := image.Open(p.state, opts)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			p.t.Error(err)
+		}
+	})
+	p.store = s
 }
 
 func (p *place) path(name string) string { return filepath.Join(p.dir, name) }
@@ -190,14 +210,14 @@ func TestBareNameIsLookedUp(t *testing.T) {
 
 func TestDynamicBinaryAndScript(t *testing.T) {
 	p := newPlace(t)
-	linker := p.write("ld.so.2.36", "linker", 0o755)
+	linker := p.write("ld.so.2.36", static(t, "linker"), 0o755)
 	p.link("ld.so", "ld.so.2.36")
 	p.write("lib/liba.so.1.2", string(elftest.File{Type: 3}.Bytes(t)), 0o644)
 	p.link("lib/liba.so.1", "liba.so.1.2")
 	program := elftest.File{Interp: p.path("ld.so"), Needed: []string{"liba.so.1"}, RunPath: "$ORIGIN/lib"}
 	tool := p.write("tool", string(program.Bytes(t)), 0o755)
 	img := p.resolve(p.function("file", tool))
-	p.has(img, linker, "linker")
+	p.has(img, linker, static(t, "linker"))
 	if target, _ := os.Readlink(img.Rootfs + p.path("ld.so")); target != "ld.so.2.36" {
 		t.Error("the linker's link leads to", target)
 	}
@@ -255,11 +275,9 @@ func TestWrongPrograms(t *testing.T) {
 	p.refused(fn, faas.KindInvalid, p.path("fifo"), "no regular file")
 }
 
-func TestSourcesOfLaterBuilds(t *testing.T) {
+func TestUnknownScheme(t *testing.T) {
 	p := newPlace(t)
-	for _, scheme := range []string{"oci", "docker-archive", "registry"} {
-		p.refused(p.function(scheme, "x"), faas.KindUnavailable, "not in this build")
-	}
+	p.refused(p.function("ftp", "x"), faas.KindUnavailable, `no sources of the kind "ftp"`)
 }
 
 func TestForeignImages(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/image/cas"
 	"github.com/unifaas/unifaas/internal/image/closure"
+	"github.com/unifaas/unifaas/internal/image/layer"
+	"github.com/unifaas/unifaas/internal/image/registry"
 )
 
 // Options configure a [Store]. The zero value is usable.
@@ -27,6 +29,13 @@ type Options struct {
 	// Certificates are candidates for the bundle of CA certificates, the first
 	// that exists is taken; default: where Debian, Fedora and Alpine have it.
 	Certificates []string
+	// Limits bound what an image made of layers may unpack to.
+	Limits layer.Limits
+	// Registry says how registries are talked to.
+	Registry registry.Options
+	// Patience is how long Resolve waits for an image that is being pulled
+	// before it returns an error of kind busy; the pull goes on. Default 10 s.
+	Patience time.Duration
 }
 
 func (o *Options) setDefaults() {
@@ -46,7 +55,16 @@ func (o *Options) setDefaults() {
 			"/etc/ssl/cert.pem",
 		}
 	}
+	if o.Limits.Bytes <= 0 {
+		o.Limits.Bytes = defaultBytes
+	}
+	if o.Patience <= 0 {
+		o.Patience = 10 * time.Second
+	}
 }
+
+// defaultBytes is that of [layer.Limits].
+const defaultBytes = 16 << 30
 
 // A source makes root file systems from one scheme of image sources.
 type source interface {
@@ -64,6 +82,12 @@ type Store struct {
 	logger   *slog.Logger
 	metrics  *metrics
 	sources  map[string]source // by scheme
+	limits   layer.Limits
+	platform platform
+	patience time.Duration
+	registry *registry.Client
+	pulls    *pulls
+	flights  flights
 }
 
 // Open opens the store in the folder dir, made where it is missing, and
@@ -80,19 +104,37 @@ func Open(dir string, opts Options) (*Store, error) {
 		contents: newContents(),
 		logger:   opts.Logger,
 		metrics:  newMetrics(opts.Registerer),
-		sources: map[string]source{
-			"file": &binarySource{finder: finder, certificates: opts.Certificates},
-			"dir":  dirSource{},
-		},
+		limits:   opts.Limits,
+		platform: hostPlatform(),
+		patience: opts.Patience,
+		registry: registry.NewClient(opts.Registry),
+		pulls:    newPulls(),
+	}
+	s.sources = map[string]source{
+		"file":           &binarySource{finder: finder, certificates: opts.Certificates},
+		"dir":            dirSource{},
+		"oci":            layoutSource{s},
+		"docker-archive": archiveSource{s},
+		"registry":       registrySource{s},
 	}
 	return s, nil
 }
 
+// Close ends pulls that are under way and waits for them. The store must not
+// be used any more.
+func (s *Store) Close() error {
+	s.pulls.close()
+	s.registry.Close()
+	return nil
+}
+
 // Resolve binds a function to the content of its image, which it imports into
 // the store where it is missing. It is idempotent and cheap when nothing has
-// changed. The kinds of its errors: invalid (the source is wrong and stays so
-// until it is changed), busy (it is being written to, or the disk is full:
-// try again), unavailable (no such source in this build).
+// changed: a registry is asked only for a reference that the store does not
+// know; see [Store.Pull]. The kinds of its errors: invalid and not-found (the
+// source is wrong and stays so until it is changed), busy and timeout (it is
+// being written to or pulled, the disk is full, the registry fails: try
+// again), unavailable (there is no such source).
 func (s *Store) Resolve(ctx context.Context, fn *faas.Function) (faas.Image, error) {
 	start := time.Now()
 	img, err := s.resolve(ctx, fn)
@@ -113,7 +155,7 @@ func (s *Store) resolve(ctx context.Context, fn *faas.Function) (faas.Image, err
 	src, ok := s.sources[fn.Image.Scheme]
 	if !ok {
 		return faas.Image{}, faas.Errorf(faas.KindUnavailable,
-			"image %q: sources of the kind %q are not in this build yet; use file: or dir:", fn.Image, fn.Image.Scheme)
+			"image %q: there are no sources of the kind %q", fn.Image, fn.Image.Scheme)
 	}
 	a := s.newAssembly()
 	defer a.close()
@@ -121,13 +163,7 @@ func (s *Store) resolve(ctx context.Context, fn *faas.Function) (faas.Image, err
 	if err != nil {
 		return faas.Image{}, err
 	}
-	if err := a.addFiles(ctx, fn.Files); err != nil {
-		return faas.Image{}, err
-	}
-	if err := a.verify(); err != nil {
-		return faas.Image{}, err
-	}
-	digest, err := s.cas.Commit(ctx, a.tree, a.opener, a.verify)
+	digest, err := a.commit(ctx, fn.Files)
 	if err != nil {
 		return faas.Image{}, err
 	}
@@ -145,25 +181,13 @@ func (s *Store) Inputs(fn *faas.Function) []string {
 	var paths []string
 	if isRawVM(fn) {
 		paths = append(paths, fn.VM.Kernel, fn.VM.Image)
-	} else if src, ok := s.sources[fn.Image.Scheme]; ok {
+	} else if src, ok := s.sources[fn.Image.Scheme]; ok && !keepsOwnImages(fn) {
 		paths = src.inputs(fn)
 	}
 	for _, outside := range fn.Files {
 		paths = append(paths, outside)
 	}
 	return paths
-}
-
-// Prune removes what no image of keep needs and nobody has resolved within
-// grace. See [cas.Store.Prune].
-func (s *Store) Prune(ctx context.Context, keep []faas.Image, grace time.Duration) (cas.Pruned, error) {
-	kept := make(map[string]bool, len(keep))
-	for _, img := range keep {
-		if img.Rootfs != "" {
-			kept[treeOf(img)] = true
-		}
-	}
-	return s.cas.Prune(ctx, func(digest string) bool { return kept[digest] }, grace)
 }
 
 // Verify reads an image in the store whole and returns what is wrong with it.

@@ -48,10 +48,14 @@ type Status struct {
 }
 
 // Probe asks every driver whether it works here, and returns the answers in
-// the order in which the drivers were given. A driver that works is probed once.
+// the order in which the drivers were given, as far as it came before ctx's
+// end. A driver that works is probed once.
 func (l *Launcher) Probe(ctx context.Context) []Status {
 	statuses := make([]Status, 0, len(l.order))
 	for _, name := range l.order {
+		if ctx.Err() != nil {
+			break
+		}
 		statuses = append(statuses, Status{name, l.drivers[name].capabilities(ctx)})
 	}
 	return statuses

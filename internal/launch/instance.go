@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/logs"
@@ -94,6 +95,10 @@ func (i *instance) release(ctx context.Context) error {
 	return giveUp(ctx, i.driver, rec)
 }
 
+// Created returns when the instance was made, by the wall clock: in an earlier
+// run of the platform perhaps.
+func (i *instance) Created() time.Time { return i.record.Created }
+
 // Stats measures the instance when its driver can.
 func (i *instance) Stats(ctx context.Context) (sandbox.Stats, error) {
 	if s, ok := i.Instance.(sandbox.Statser); ok {
@@ -123,6 +128,9 @@ func (i *instance) readyError(ctx context.Context, err error) error {
 	fn := &i.record.Revision.Function
 	select {
 	case <-i.Done():
+		if faas.KindOf(err) == faas.KindUnavailable {
+			return i.failed(err) // its sandbox says that the machine is to blame
+		}
 		exit := i.Wait()
 		return i.failed(faas.Errorf(faas.KindBroken, "function %q ended before it served on port %d: %s", fn.Ref, fn.Port, exit))
 	default:

@@ -15,13 +15,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/host/boot"
 	"github.com/unifaas/unifaas/internal/logs"
 	"github.com/unifaas/unifaas/internal/sandbox"
 )
@@ -58,7 +58,7 @@ func New(opts Options) (*Launcher, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create instances folder: %w", err)
 	}
-	bootID, err := readBootID()
+	bootID, err := boot.ID()
 	if err != nil {
 		return nil, err
 	}
@@ -89,14 +89,6 @@ func (l *Launcher) Close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func readBootID() (string, error) {
-	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("read boot id: %w", err)
-	}
-	return strings.TrimSpace(string(raw)), nil
 }
 
 // Launch returns an instance of rev that is ready to serve. ctx bounds the

@@ -20,9 +20,11 @@ import (
 
 // Options configure a [Collector]. The zero value of a field means its default.
 type Options struct {
-	Dir         string // folder of the log files; required
-	FileSize    int64  // bytes at which a file is rotated, 1 MiB by default; two are kept
-	Retain      int    // ended instances whose files are kept, per function, 20 by default
+	Dir         string        // folder of the log files; required
+	FileSize    int64         // bytes at which a file is rotated, 1 MiB by default; two are kept
+	Retain      int           // ended instances whose files are kept, per function, 20 by default
+	RemovedAge  time.Duration // for how long the files of a removed function are kept, 24 h by default
+	RemovedSize int64         // bytes of disk for those of all removed functions, 64 MiB by default
 	Logger      *slog.Logger
 	subscribers int // lines buffered for each follower
 }
@@ -44,6 +46,12 @@ func New(opts Options) (*Collector, error) {
 	}
 	if opts.Retain == 0 {
 		opts.Retain = 20
+	}
+	if opts.RemovedAge == 0 {
+		opts.RemovedAge = 24 * time.Hour
+	}
+	if opts.RemovedSize == 0 {
+		opts.RemovedSize = 64 << 20
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -82,13 +90,22 @@ func (c *Collector) Open(function, instance, path string) (*Stream, error) {
 }
 
 func (c *Collector) file(function, instance string) string {
-	return filepath.Join(c.opts.Dir, strings.ReplaceAll(function, "/", "@"), instance+".log")
+	return filepath.Join(c.opts.Dir, folderOf(function), instance+".log")
 }
+
+// folderOf names the folder of a function's files. No function's name holds an @.
+func folderOf(function string) string { return strings.ReplaceAll(function, "/", "@") }
 
 func (c *Collector) forget(s *Stream) {
 	c.mu.Lock()
 	delete(c.streams, s.instance)
+	aside := s.aside
 	c.mu.Unlock()
+	if aside != "" {
+		if err := moveAside(s.file.path, aside); err != nil {
+			c.opts.Logger.Warn("cannot set aside the output of an instance", "function", s.function, "instance", s.instance, "err", err)
+		}
+	}
 	c.prune(s.function)
 }
 

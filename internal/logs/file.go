@@ -56,10 +56,10 @@ func (r *rotating) open() error {
 	if r.file != nil {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(r.path), 0o700); err != nil {
-		return err
+	file, err := r.create()
+	if errors.Is(err, fs.ErrNotExist) {
+		file, err = r.create() // the empty folder was just taken away
 	}
-	file, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
@@ -70,6 +70,13 @@ func (r *rotating) open() error {
 	}
 	r.file, r.size = file, info.Size()
 	return nil
+}
+
+func (r *rotating) create() (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(r.path), 0o700); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 }
 
 func (r *rotating) rotate() error {

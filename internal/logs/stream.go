@@ -28,6 +28,10 @@ type Stream struct {
 	pause     sync.Mutex    // held while the reader is being stopped or restarted
 	done      chan struct{} // closed when read has returned
 
+	// aside, if not empty, is the folder to which the files go at the end: the
+	// function has been removed. Guarded by collector.mu.
+	aside string
+
 	partial []byte // a line whose end has not come yet; used by read, or while it is stopped
 
 	mu       sync.Mutex

@@ -48,6 +48,10 @@ func function(st *catalog.Status, running pool.FunctionStatus) control.Function 
 	if rev := st.Revision; rev != nil {
 		f.Sandbox, f.Revision, f.Image = rev.Function.Sandbox, rev.ID(), rev.Function.Image.String()
 	}
+	f.Origin = st.Origin.Kind
+	if st.Conflict != nil {
+		f.Conflict = st.Conflict.Error()
+	}
 	return f
 }
 
@@ -64,9 +68,10 @@ func (b *backend) Describe(name string) (*control.Detail, error) {
 		}
 	}
 	d := &control.Detail{
-		Function: function(st, running), Loaded: st.Loaded,
+		Function: function(st, running), Loaded: st.Loaded, File: st.Origin.File,
 		Running: b.instances(running), Exits: b.exits(name, running), FailedStarts: running.Failures,
 	}
+	d.Deployed, d.Previous = b.deployed.Deployed(name)
 	if rev := st.Revision; rev != nil {
 		d.Dir, d.Digest, d.ImageDigest, d.Config = rev.Function.Dir, rev.Digest, rev.Image.Digest, &rev.Function
 	}

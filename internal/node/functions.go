@@ -21,23 +21,31 @@ const (
 	pruneGrace = time.Hour
 )
 
-// makeCatalog makes the image store and the catalog of the functions folder.
+// makeCatalog makes the image store and the catalog of what is deployed and of
+// the functions folder.
 func (n *Node) makeCatalog(reg *prometheus.Registry) error {
 	store, err := image.Open(filepath.Join(n.opts.Dirs.StateDir, "store"), image.Options{Logger: n.opts.Logger, Registerer: reg})
 	if err != nil {
 		return err
 	}
 	n.images = store
-	var source catalog.Source = catalog.Nothing{}
+	n.onStop(func(context.Context) error { return store.Close() })
+	if err := n.makeDeployed(); err != nil {
+		return err
+	}
+	sources := []catalog.Source{n.deployed} // the stronger one first
 	if dir := n.opts.Config.Functions; dir != "" {
-		source, err = catalog.NewFolder(catalog.FolderOptions{
+		folder, err := catalog.NewFolder(catalog.FolderOptions{
 			Dir: dir, Sandboxes: faas.Sandboxes(), Inputs: store.Inputs, Logger: n.opts.Logger,
 		})
 		if err != nil {
 			return err
 		}
+		sources = append(sources, folder)
 	}
-	n.catalog = catalog.New(catalog.Options{Source: source, Images: store, Logger: n.opts.Logger, Registerer: reg})
+	n.catalog = catalog.New(catalog.Options{
+		Source: catalog.Merge(sources...), Images: n.deployed.Images(store), Logger: n.opts.Logger, Registerer: reg,
+	})
 	n.onStop(func(context.Context) error { n.catalog.Stop(); return nil })
 	return nil
 }
@@ -49,33 +57,44 @@ func (n *Node) startCatalog(ctx context.Context) error {
 	}
 	// Only now: a first listing that is not complete would look like the
 	// removal of every function that is still missing.
-	known := map[faas.Ref]bool{}
+	var known map[faas.Ref]bool
 	n.catalog.Watch(func(s *catalog.Snapshot) {
 		current := s.Revisions()
 		n.pool.SetRevisions(current)
 		n.launcher.Keep(current)
 		n.preparer.set(current)
 		known = n.forgetRemoved(known, s)
+		n.applied.publish(s)
 	})
 	return nil
 }
 
 // forgetRemoved drops the metrics of functions that were known and are not in
-// s any more. It returns those that are.
+// s any more, and sets their output aside. It returns those that are. At first,
+// when nothing is known, it sets aside the output of what an earlier run knew.
 func (n *Node) forgetRemoved(known map[faas.Ref]bool, s *catalog.Snapshot) map[faas.Ref]bool {
-	now := make(map[faas.Ref]bool, s.Len())
+	now, names := make(map[faas.Ref]bool, s.Len()), make([]string, 0, s.Len())
 	for _, st := range s.List() {
 		now[st.Ref] = true
+		names = append(names, st.Ref.String())
 	}
+	removed := known == nil
 	for ref := range known {
 		if !now[ref] {
+			removed = true
 			n.gateway.Forget(ref)
+		}
+	}
+	if removed {
+		if err := n.logs.Keep(names); err != nil {
+			n.opts.Logger.Warn("cannot set aside the output of removed functions", "err", err)
 		}
 	}
 	return now
 }
 
-// prune gives up images that no revision needs, until ctx is done.
+// prune gives up images that no revision needs, and the output of functions
+// that were removed long ago, until ctx is done.
 func (n *Node) prune(ctx context.Context) {
 	ticker := time.NewTicker(pruneEvery)
 	defer ticker.Stop()
@@ -85,12 +104,20 @@ func (n *Node) prune(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		// Instances of replaced revisions have long ended, or hold open what
-		// they use, by the time the grace is over.
-		keep := n.catalog.Snapshot().Images()
-		_, err := n.images.Prune(ctx, keep, pruneGrace)
-		if err = errors.Join(err, n.launcher.Prune(keep, pruneGrace)); err != nil && ctx.Err() == nil {
-			n.opts.Logger.Warn("cannot prune images", "err", err)
+		n.pruneImages(ctx, pruneGrace)
+		if err := n.logs.Prune(); err != nil {
+			n.opts.Logger.Warn("cannot delete the output of removed functions", "err", err)
 		}
+	}
+}
+
+// pruneImages gives up images that are neither served nor where a rollback
+// leads, and that nobody has wanted for grace. Instances of replaced revisions
+// have long ended, or hold open what they use, by then.
+func (n *Node) pruneImages(ctx context.Context, grace time.Duration) {
+	keep := append(n.catalog.Snapshot().Images(), n.deployed.KeptImages()...)
+	_, err := n.images.Prune(ctx, keep, grace)
+	if err = errors.Join(err, n.launcher.Prune(keep, grace)); err != nil && ctx.Err() == nil {
+		n.opts.Logger.Warn("cannot prune images", "err", err)
 	}
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/unifaas/unifaas/internal/catalog"
 	"github.com/unifaas/unifaas/internal/config"
 	"github.com/unifaas/unifaas/internal/control"
+	"github.com/unifaas/unifaas/internal/deploy"
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/gateway"
-	"github.com/unifaas/unifaas/internal/host/memory"
 	"github.com/unifaas/unifaas/internal/image"
 	"github.com/unifaas/unifaas/internal/launch"
 	"github.com/unifaas/unifaas/internal/logs"
@@ -48,6 +48,8 @@ type Node struct {
 	images   *image.Store
 	pool     *pool.Pool
 	catalog  *catalog.Catalog
+	deployed *deploy.Store
+	applied  applied
 	gateway  *gateway.Gateway
 	control  *control.Server
 	admin    *admin
@@ -112,16 +114,17 @@ func (n *Node) makeLauncher(reg *prometheus.Registry) (err error) {
 }
 
 func (n *Node) makePool(reg *prometheus.Registry) error {
+	machine := instancesMemory(n.state.node)
 	reserve := int64(n.opts.Config.ReserveMemory) << 20
 	if reserve == 0 {
-		total, err := memory.Total()
+		total, err := machine.Total()
 		if err != nil {
 			return err
 		}
 		reserve = total / 20
 	}
 	n.pool = pool.New(pool.Options{
-		Launcher: n.launcher, Memory: memory.Machine{}, Reserve: reserve, Estimate: n.launcher.Estimate,
+		Launcher: n.launcher, Memory: machine, Reserve: reserve, Estimate: n.launcher.Estimate,
 		StartParallelism: n.opts.Config.StartParallelism, Logger: n.opts.Logger, Registerer: reg,
 	})
 	n.onStop(n.pool.Stop)
@@ -212,7 +215,9 @@ func (n *Node) start(ctx context.Context) error {
 	life, end := context.WithCancel(context.Background())
 	n.workers.Go(func() { n.preparer.run(life) })
 	n.workers.Go(func() { n.prune(life) })
+	n.workers.Go(func() { n.tellSandboxes(life) })
 	n.onStop(func(context.Context) error { end(); return nil })
+	n.startDeployer()
 	n.gateway.Start()
 	n.admin.ready.Store(true)
 	n.opts.Logger.Info("serving", "address", n.gateway.Addr().String(), "admin", n.admin.address(),

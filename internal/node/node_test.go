@@ -190,6 +190,45 @@ func TestAChangedFunctionIsServed(t *testing.T) {
 	})
 }
 
+func TestAFunctionThatComesAgainShowsNoOldOutput(t *testing.T) {
+	fake := newFake(nil)
+	text := fmt.Sprintf("[env]\n%s = \"exit\"\n", guest.ModeEnv)
+	dir := functions(t, map[string]string{"f": text})
+	opts := options(t, dir, fake)
+	gone := filepath.Join(opts.Dirs.StateDir, "logs", "gone-before") // of an earlier run
+	if err := os.MkdirAll(gone, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(gone, "i.log"), "")
+	n, client := run(t, opts, fake)
+	get(t, "http://"+n.GatewayAddress()+"/invoke/f/")
+	output := func() (lines int, err error) {
+		err = client.Logs(t.Context(), control.LogQuery{Function: "f"}, func(logs.Entry) error { lines++; return nil })
+		return lines, err
+	}
+	if lines, err := output(); err != nil || lines == 0 {
+		t.Fatalf("%d lines, %v; want what it said when it ended", lines, err)
+	}
+	file, aside := filepath.Join(dir, "f", "function.toml"), filepath.Join(dir, "f", "aside")
+	if err := os.Rename(file, aside); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "removed", func() bool { _, err := output(); return faas.KindOf(err) == faas.KindNotFound })
+	if err := os.Rename(aside, file); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "there again", func() bool { _, err := output(); return err == nil })
+	if lines, err := output(); err != nil || lines != 0 {
+		t.Errorf("%d lines of the function that was removed, %v", lines, err)
+	}
+	for _, function := range []string{"f", "gone-before"} {
+		kept, err := filepath.Glob(filepath.Join(opts.Dirs.StateDir, "logs", ".removed", function+"@*", "*.log"))
+		if err != nil || len(kept) != 1 {
+			t.Errorf("kept of removed function %s: %q, %v; want one file", function, kept, err)
+		}
+	}
+}
+
 func TestWhatCannotBeMadeIsUndone(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

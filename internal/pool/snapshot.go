@@ -117,9 +117,18 @@ func (g *group) describe(st *FunctionStatus, now time.Time) {
 	for _, i := range g.instances {
 		st.Instances = append(st.Instances, InstanceStatus{
 			ID: i.sandbox.ID(), Revision: g.rev.ID(), Sandbox: g.rev.Function.Sandbox, State: i.state(), InFlight: i.inFlight, Served: i.served,
-			Created: i.created, LastUsed: i.lastUsed, Memory: i.memory.Load(),
+			Created: i.born(), LastUsed: i.lastUsed, Memory: i.memory.Load(),
 		})
 	}
+}
+
+// born is when the instance was made, which for one that was adopted is long
+// before it entered the pool.
+func (i *instance) born() time.Time {
+	if c, ok := i.sandbox.(interface{ Created() time.Time }); ok {
+		return c.Created()
+	}
+	return i.created
 }
 
 func (i *instance) state() State {

@@ -22,12 +22,24 @@ import (
 // function, of its sandbox, of the platform. newPlatform's cleanup checks
 // that nothing is left on the host.
 func TestChurnLeavesNothing(t *testing.T) {
+	for sandbox, life := range map[string]time.Duration{
+		"gvisor": 400 * time.Millisecond, "container": 40 * time.Millisecond, "runc": 200 * time.Millisecond,
+	} {
+		t.Run(sandbox, func(t *testing.T) {
+			needsSandbox(t, sandbox)
+			churnIn(t, sandbox, life)
+		})
+	}
+}
+
+// churnIn has violence come within life, about what an instance lives.
+func churnIn(t *testing.T, sandbox string, life time.Duration) {
 	c := &churn{
-		T: t, platform: newPlatform(t),
+		T: t, platform: newPlatform(t), life: life,
 		cycles: setting(t, "UNIFAAS_E2E_CYCLES", 200), seed: uint64(setting(t, "UNIFAAS_E2E_SEED", 1)),
 	}
 	for i := range 4 {
-		c.functions = append(c.functions, c.platform.deploy(t, fmt.Sprintf("churn-%d", i), "single-use = true"))
+		c.functions = append(c.functions, c.platform.deploy(t, fmt.Sprintf("churn-%d", i), fmt.Sprintf("sandbox = %q\nsingle-use = true", sandbox)))
 	}
 	c.platform.start(t)
 	node := c.platform.status.Node
@@ -74,6 +86,7 @@ type churn struct {
 	*testing.T
 	platform  *platform
 	functions []string
+	life      time.Duration
 	cycles    int
 	seed      uint64
 
@@ -110,7 +123,7 @@ func (c *churn) cycle(i int, rng *rand.Rand) {
 	if rng.IntN(2) == 0 {
 		how = violence(1 + rng.IntN(int(kinds)-1))
 	}
-	moment := time.Duration(rng.IntN(400)) * time.Millisecond
+	moment := time.Duration(rng.Int64N(int64(c.life)))
 	path := "/hello"
 	if how == byFunction {
 		path = []string{"/exit?code=1", "/exit?code=0", "/crash"}[rng.IntN(3)]
@@ -180,7 +193,7 @@ func (c *churn) killSandbox(rng *rand.Rand) {
 	}
 	defer unix.Close(fd)
 	// Only now is it sure that the number still means the same process.
-	if !strings.Contains(commandLine(victim), c.platform.status.Node) && !isStub(victim, c.platform.status.Node) {
+	if !isOf(victim, c.platform.status.Node) {
 		return
 	}
 	if unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
@@ -220,8 +233,7 @@ func (c *churn) wantBoundedLogs() {
 	}
 }
 
-// processesOf lists the sandboxes of a node, known by their command lines, and
-// their children.
+// processesOf lists the processes of a node's instances.
 func processesOf(node string) []int {
 	entries, _ := os.ReadDir("/proc")
 	var found []int
@@ -230,11 +242,19 @@ func processesOf(node string) []int {
 		if err != nil {
 			continue
 		}
-		if isSandbox(pid, node) || isStub(pid, node) {
+		if isOf(pid, node) {
 			found = append(found, pid)
 		}
 	}
 	return found
+}
+
+// isOf reports whether pid is of a node's instance: it is in its control group,
+// or, where there are none, it is a sandbox known by its command line, or the
+// child of one.
+func isOf(pid int, node string) bool {
+	groups, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	return strings.Contains(string(groups), "/unifaas-"+node+"/") || isSandbox(pid, node) || isStub(pid, node)
 }
 
 // isSandbox reports whether pid is a sandbox: its last argument is the id of

@@ -75,7 +75,8 @@ func (p *platform) kept() leak.State {
 		state["file "+path]++
 	}
 	logs, _ := filepath.Glob(filepath.Join(p.state, "logs", "*", "*"))
-	for _, path := range logs {
+	removed, _ := filepath.Glob(filepath.Join(p.state, "logs", ".removed", "*", "*"))
+	for _, path := range append(logs, removed...) {
 		state["file "+path]++
 	}
 	return state

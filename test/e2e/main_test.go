@@ -106,19 +106,26 @@ var probe = sync.OnceValues(func() ([]control.Sandbox, error) {
 // needsGVisor skips a test where gVisor does not work.
 func needsGVisor(t testing.TB) {
 	t.Helper()
+	needsSandbox(t, "gvisor")
+}
+
+// needsSandbox skips a test where a sandbox does not work.
+func needsSandbox(t testing.TB, name string) {
+	t.Helper()
 	found, err := probe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range found {
-		if s.Name == "gvisor" && s.Works {
+		switch {
+		case s.Name != name:
+		case s.Works:
 			return
-		}
-		if s.Name == "gvisor" {
-			sandboxtest.Skip(t, "gvisor", sandboxtest.NotWorking{Why: s.Reason, Remedy: s.Remedy})
+		default:
+			sandboxtest.Skip(t, name, sandboxtest.NotWorking{Why: s.Reason, Remedy: s.Remedy})
 		}
 	}
-	t.Fatalf("doctor knows no gvisor: %+v", found)
+	t.Fatalf("doctor knows no %s: %+v", name, found)
 }
 
 func needsRoot(t testing.TB, what string) {

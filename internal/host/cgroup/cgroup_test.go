@@ -38,7 +38,7 @@ broken line
 			"cpu": "/sys/fs/cgroup/cpu,cpuacct", "cpuacct": "/sys/fs/cgroup/cpu,cpuacct",
 			"memory": "/sys/fs/cgroup/with space",
 		},
-		V2: dir, V2Controllers: []string{"cpu", "memory", "pids"},
+		V2: dir, V2Root: "/", V2Controllers: []string{"cpu", "memory", "pids"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("layout (-want +got):\n%s", diff)
@@ -292,12 +292,15 @@ func TestManyAtOnce(t *testing.T) {
 	wantOutside(t)
 }
 
+// sleeper is a process that does nothing.
+func sleeper() *exec.Cmd { return exec.Command("/bin/sleep", "1000") }
+
 func startOne(l Layout, parent, name string) error {
 	g, err := l.Create(parent, name, Limits{Pids: 5})
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command("/bin/sleep", "1000")
+	cmd := sleeper()
 	err = g.Start(func(attr *syscall.SysProcAttr) error {
 		cmd.SysProcAttr = attr
 		return cmd.Start()

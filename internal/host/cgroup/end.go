@@ -130,3 +130,5 @@ func (g *Group) rmdir() error {
 func isBusy(err error) bool {
 	return errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENOTEMPTY)
 }
+
+func isReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }

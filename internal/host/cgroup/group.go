@@ -46,6 +46,12 @@ func (l Layout) Create(parent, name string, limits Limits) (*Group, error) {
 	if err == nil {
 		err = g.limit(limits)
 	}
+	if errors.Is(err, fs.ErrNotExist) && l.V2 != "" {
+		// The parent was there, but does not hand its controllers down (yet).
+		if err = g.makeParent(l.V2); err == nil {
+			err = g.limit(limits)
+		}
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make cgroup %q: %w", name, err), g.rmdir())
 	}
@@ -80,21 +86,26 @@ func (g *Group) makeParent(dir string) error {
 	if dir != g.layout.V2 {
 		return nil
 	}
+	for _, d := range []string{dir, parent} {
+		if err := g.layout.enable(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enable makes a version 2 group hand its controllers down.
+func (l Layout) enable(dir string) error {
 	var enable []string
 	for _, c := range []string{"memory", "cpu", "pids"} {
-		if slices.Contains(g.layout.V2Controllers, c) {
+		if slices.Contains(l.V2Controllers, c) {
 			enable = append(enable, "+"+c)
 		}
 	}
 	if len(enable) == 0 {
 		return nil
 	}
-	for _, d := range []string{dir, parent} {
-		if err := write(filepath.Join(d, "cgroup.subtree_control"), strings.Join(enable, " ")); err != nil {
-			return err
-		}
-	}
-	return nil
+	return write(filepath.Join(dir, "cgroup.subtree_control"), strings.Join(enable, " "))
 }
 
 // dir returns the group's folder for a controller, and whether that is a

@@ -23,6 +23,9 @@ type Layout struct {
 	V1 map[string]string
 	// V2 is a folder of the version 2 hierarchy, "" when it isn't mounted.
 	V2 string
+	// V2Root is the part of the version 2 hierarchy that is mounted, "/" for
+	// all of it.
+	V2Root string
 	// V2Controllers are the controllers that V2 can give to its children.
 	V2Controllers []string
 }
@@ -60,7 +63,7 @@ func parseMounts(r io.Reader) (Layout, error) {
 				}
 			}
 		case "cgroup2":
-			layout.V2 = point
+			layout.V2, layout.V2Root = point, unescape(fields[3])
 			available, err := readWords(filepath.Join(point, "cgroup.controllers"))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return layout, err

@@ -1,4 +1,5 @@
-// Package memory tells how much memory the machine can still give.
+// Package memory tells how much memory the machine can still give. It knows
+// nothing of what it is given to.
 package memory
 
 import (
@@ -37,8 +38,34 @@ func field(name string) (int64, error) {
 	return 0, fmt.Errorf("/proc/meminfo has no %s", name)
 }
 
-// Machine is this machine's memory.
-type Machine struct{}
+// A Machine is the memory that may be given to instances: the machine's, or
+// less where something bounds what all of them take together. The zero value
+// is the machine's alone.
+type Machine struct {
+	// Bound tells the least limit around the instances and what is left
+	// below it, in bytes; nil is no bound.
+	Bound func() (limit, left int64, err error)
+}
 
-// Available is the function [Available].
-func (Machine) Available() (int64, error) { return Available() }
+// Available returns the bytes that can still be given: the least of what the
+// machine has and what the bound leaves.
+func (m Machine) Available() (int64, error) {
+	return m.least(Available, func(_, left int64) int64 { return left })
+}
+
+// Total returns the bytes that there are at all.
+func (m Machine) Total() (int64, error) {
+	return m.least(Total, func(limit, _ int64) int64 { return limit })
+}
+
+func (m Machine) least(machine func() (int64, error), of func(limit, left int64) int64) (int64, error) {
+	have, err := machine()
+	if err != nil || m.Bound == nil {
+		return have, err
+	}
+	limit, left, err := m.Bound()
+	if err != nil {
+		return 0, fmt.Errorf("read the memory limit of control groups: %w", err)
+	}
+	return min(have, of(limit, left)), nil
+}

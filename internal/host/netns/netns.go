@@ -39,12 +39,28 @@ func (h *Handle) Close() {
 
 // Dial connects to a TCP port of the namespace's loopback address 127.0.0.1.
 func (h *Handle) Dial(ctx context.Context, port uint16) (net.Conn, error) {
+	f, err := h.Socket()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return Connect(ctx, f, port)
+}
+
+// Socket makes a TCP socket inside the namespace, for [Connect]. It is the
+// caller's to close.
+func (h *Handle) Socket() (*os.File, error) {
 	fd, err := h.socket()
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), "tcp") // non-blocking, so it waits without a thread
-	defer func() { _ = f.Close() }()
+	return os.NewFile(uintptr(fd), "tcp"), nil // non-blocking, so it waits without a thread
+}
+
+// Connect connects a TCP socket of any namespace to a port of its loopback
+// address 127.0.0.1. f is non-blocking, and stays the caller's to close: the
+// connection is a duplicate of it.
+func Connect(ctx context.Context, f *os.File, port uint16) (net.Conn, error) {
 	if err := connect(ctx, f, port); err != nil {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(port)}, Err: err}
 	}
@@ -69,7 +85,7 @@ func (h *Handle) socket() (int, error) {
 		}
 		defer func() { _ = home.Close() }()
 		r := result{fd: -1}
-		if r.err = unix.Setns(int(h.file.Fd()), unix.CLONE_NEWNET); r.err == nil {
+		if r.err = h.enter(); r.err == nil {
 			r.fd, r.err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		}
 		// A thread that can't go home stays locked and ends with this goroutine.
@@ -83,6 +99,19 @@ func (h *Handle) socket() (int, error) {
 		return -1, fmt.Errorf("make socket in network namespace: %w", r.err)
 	}
 	return r.fd, nil
+}
+
+// enter moves the calling thread into the namespace. A handle that is closed
+// meanwhile is closed after, or it is an error: never is another file's
+// descriptor taken for it.
+func (h *Handle) enter() error {
+	raw, err := h.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var entered error
+	err = raw.Control(func(fd uintptr) { entered = unix.Setns(int(fd), unix.CLONE_NEWNET) })
+	return errors.Join(err, entered)
 }
 
 // connect waits on Go's poller until the connection stands or ctx is done.

@@ -92,6 +92,9 @@ func (s *Store) finishDir(n tree.Node, path string) error {
 			return err
 		}
 	}
+	if err := setXattrs(path, n); err != nil {
+		return err
+	}
 	mode := n.Mode
 	if !s.root {
 		mode |= 0o700 // else we could neither sync nor ever remove it

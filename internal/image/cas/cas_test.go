@@ -318,10 +318,10 @@ func TestPrune(t *testing.T) {
 	}
 	drop := commit(t, s, other, b)
 	isKept := func(d string) bool { return d == keep }
-	if p, err := s.Prune(t.Context(), isKept, time.Hour); err != nil || p.Trees != 0 || p.Objects != 0 {
+	if p, err := s.Prune(t.Context(), cas.PruneOptions{Keep: isKept, Grace: time.Hour}); err != nil || p.Trees != 0 || p.Objects != 0 {
 		t.Errorf("within grace: %+v, %v", p, err)
 	}
-	p, err := s.Prune(t.Context(), isKept, 0)
+	p, err := s.Prune(t.Context(), cas.PruneOptions{Keep: isKept})
 	if err != nil || p.Trees != 1 || p.Objects != 1 || p.Bytes != int64(len("only here")) {
 		t.Errorf("pruned %+v, %v", p, err)
 	}
@@ -349,7 +349,7 @@ func TestPruneWaitsForWorkInProgress(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	nothing := func(string) bool { return false }
-	if _, err := s.Prune(ctx, nothing, 0); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Prune(ctx, cas.PruneOptions{Keep: nothing}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error("prune did not wait:", err)
 	}
 	open(t, s.Dir()) // must not sweep what is being made

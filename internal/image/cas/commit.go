@@ -34,7 +34,7 @@ const copiers = 4
 // the commit. Concurrent commits of the same tree are one.
 func (s *Store) Commit(ctx context.Context, t *tree.Tree, open func(content string) Opener, verify func() error) (string, error) {
 	text := t.Text()
-	digest := t.Digest()
+	digest := tree.DigestOf(text)
 	for {
 		_, err, _ := s.flights.Do(digest, func() (any, error) {
 			if _, ok := s.Rootfs(digest); ok {

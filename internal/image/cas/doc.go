@@ -11,5 +11,6 @@
 //	lock               flock: shared while something is added, exclusive to remove
 //	objects/ab/NAME    files; the name holds the SHA-256 and the metadata that hard links share
 //	trees/DIGEST/      manifest (canonical text of the tree) and rootfs/
+//	records/KIND/NAME  small texts of the store's user
 //	tmp/               work in progress
 package cas

@@ -23,12 +23,15 @@ const capabilityAttr = "security.capability"
 // metadata, so all of that is in the name.
 func objectName(n tree.Node) string {
 	name := fmt.Sprintf("%s-%o-%d-%d-%d", n.Content, n.Mode, n.UID, n.GID, n.MTime)
-	if n.Capability != "" {
-		sum := sha256.Sum256([]byte(n.Capability))
+	if attrs := n.Capability + n.Xattrs; attrs != "" {
+		sum := sha256.Sum256([]byte(attrs))
 		name += "-" + hex.EncodeToString(sum[:8])
 	}
 	return name
 }
+
+// ObjectName names the object that holds the file n.
+func ObjectName(n tree.Node) string { return objectName(n) }
 
 func (s *Store) objectPath(n tree.Node) string {
 	name := objectName(n)
@@ -38,11 +41,16 @@ func (s *Store) objectPath(n tree.Node) string {
 // write makes a file at path with the content of r and n's metadata. Content
 // that isn't what n says is an error: the source has changed.
 func (s *Store) write(path string, n tree.Node, r io.Reader) error {
+	return s.create(path, n, func(f *os.File) error { return fill(f, n, r) })
+}
+
+// create makes a file at path, which content fills, with n's metadata.
+func (s *Store) create(path string, n tree.Node, content func(*os.File) error) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	err = fill(f, n, r)
+	err = content(f)
 	if err == nil {
 		err = s.setMetadata(f, n)
 	}
@@ -82,6 +90,22 @@ func (s *Store) setMetadata(f *os.File, n tree.Node) error {
 	if n.Capability != "" {
 		if err := unix.Fsetxattr(int(f.Fd()), capabilityAttr, []byte(n.Capability), 0); err != nil {
 			return &fs.PathError{Op: "fsetxattr", Path: f.Name(), Err: err}
+		}
+	}
+	return setXattrs(f.Name(), n)
+}
+
+// setXattrs sets the attributes of a file or folder, as far as the file
+// system has any: no program may rely on those.
+func setXattrs(path string, n tree.Node) error {
+	attrs, err := tree.DecodeXattrs(n.Xattrs)
+	if err != nil {
+		return err
+	}
+	for name, value := range attrs {
+		err := unix.Lsetxattr(path, name, []byte(value), 0)
+		if err != nil && !errors.Is(err, unix.ENOTSUP) {
+			return &fs.PathError{Op: "lsetxattr", Path: path, Err: err}
 		}
 	}
 	return nil

@@ -21,24 +21,51 @@ type Pruned struct {
 	Bytes   int64 // of the objects
 }
 
-// Prune removes the trees that keep refuses and that nobody has asked for
-// within grace, then the objects that no tree holds. grace protects what
-// another process is about to use; 0 is for a store that has one user. It
-// waits, until ctx is done, for work in progress.
-func (s *Store) Prune(ctx context.Context, keep func(digest string) bool, grace time.Duration) (Pruned, error) {
+// PruneOptions say what [Store.Prune] leaves.
+type PruneOptions struct {
+	// Keep reports whether a tree is needed; default: none is.
+	Keep func(digest string) bool
+	// Grace spares trees that somebody has asked for this recently: another
+	// process may be about to use them. 0 is for a store that has one user.
+	Grace time.Duration
+	// Before is called first, while nobody adds anything. Default: nothing.
+	Before func() error
+	// Held is called once trees have been pruned, while nobody adds anything:
+	// it removes the records that are not needed any more and returns the names
+	// of the objects that the others need. Default: none.
+	Held func() (map[string]bool, error)
+}
+
+// Prune removes the trees that nobody needs, then the objects that neither a
+// tree nor a record needs. It waits, until ctx is done, for work in progress.
+func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 	var p Pruned
+	if o.Keep == nil {
+		o.Keep = func(string) bool { return false }
+	}
 	l, err := s.lock(ctx, unix.LOCK_EX)
 	if err != nil {
 		return p, err
 	}
 	defer l.Close()
-	if err := s.pruneTrees(&p, keep, grace); err != nil {
+	if o.Before != nil {
+		if err := o.Before(); err != nil {
+			return p, fmt.Errorf("prune store: %w", err)
+		}
+	}
+	if err := s.pruneTrees(&p, o.Keep, o.Grace); err != nil {
 		return p, fmt.Errorf("prune store: %w", err)
+	}
+	var held map[string]bool
+	if o.Held != nil {
+		if held, err = o.Held(); err != nil {
+			return p, fmt.Errorf("prune store: %w", err)
+		}
 	}
 	if err := s.emptyTmp(); err != nil {
 		return p, err
 	}
-	if err := s.pruneObjects(ctx, &p); err != nil {
+	if err := s.pruneObjects(ctx, &p, held); err != nil {
 		return p, fmt.Errorf("prune store: %w", err)
 	}
 	return p, nil
@@ -73,8 +100,9 @@ func (s *Store) pruneTrees(p *Pruned, keep func(string) bool, grace time.Duratio
 	return nil
 }
 
-// pruneObjects removes the objects with one name only: no tree links to them.
-func (s *Store) pruneObjects(ctx context.Context, p *Pruned) error {
+// pruneObjects removes the objects with one name only, which no tree links to,
+// unless they are held.
+func (s *Store) pruneObjects(ctx context.Context, p *Pruned, held map[string]bool) error {
 	return filepath.WalkDir(s.path("objects"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -86,7 +114,7 @@ func (s *Store) pruneObjects(ctx context.Context, p *Pruned) error {
 		if err := unix.Lstat(path, &st); err != nil {
 			return err
 		}
-		if st.Nlink > 1 {
+		if st.Nlink > 1 || held[d.Name()] {
 			return nil
 		}
 		p.Objects++

@@ -98,12 +98,18 @@ func (s *Store) emptyTmp() error {
 
 // Rootfs returns the folder of the tree named digest, and whether it is there.
 func (s *Store) Rootfs(digest string) (string, bool) {
-	p := s.path("trees", digest)
-	if _, err := os.Lstat(filepath.Join(p, "manifest")); err != nil {
+	if !s.HasTree(digest) {
 		return "", false
 	}
 	s.mark(digest)
-	return filepath.Join(p, "rootfs"), true
+	return s.path("trees", digest, "rootfs"), true
+}
+
+// HasTree reports whether the tree named digest is there, without marking it
+// as used.
+func (s *Store) HasTree(digest string) bool {
+	_, err := os.Lstat(s.path("trees", digest, "manifest"))
+	return err == nil
 }
 
 // markEvery is how precisely the last use of a tree is known.

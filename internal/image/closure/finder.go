@@ -2,11 +2,13 @@ package closure
 
 import (
 	"debug/elf"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
@@ -108,7 +110,7 @@ func (f *Finder) addLibraries(c *Closure, path string, o *object) error {
 	if !filepath.IsAbs(o.interp) {
 		return faas.Errorf(faas.KindInvalid, "program %q asks for the dynamic linker %q, which is no absolute path", path, o.interp)
 	}
-	if _, err := os.Stat(o.interp); err != nil {
+	if err := checkLinker(o.interp); err != nil {
 		return faas.Errorf(faas.KindInvalid, "program %q needs the dynamic linker %q, which is not on this machine: link it statically or use an OCI image: %w",
 			path, o.interp, err)
 	}
@@ -123,6 +125,20 @@ func (f *Finder) addLibraries(c *Closure, path string, o *object) error {
 	}
 	s.collect(c, objects)
 	return f.addExternal(c, objects)
+}
+
+// checkLinker refuses what is no ELF file: a program may have been sent by
+// somebody who would like to see what is in some other file of this machine.
+func checkLinker(path string) error {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err := readObject(file); err != nil {
+		return errors.New("it is no ELF file")
+	}
+	return nil
 }
 
 // all returns the program and its libraries in breadth-first order.

@@ -44,7 +44,7 @@ func (p *place) write(name string, content []byte) string {
 
 // program writes a dynamic program, whose linker is a file of the place.
 func (p *place) program(name string, f elftest.File) string {
-	f.Interp = p.write("ld.so", []byte("linker"))
+	f.Interp = p.write("ld.so", elftest.File{}.Bytes(p.t))
 	return p.write(name, f.Bytes(p.t))
 }
 
@@ -154,6 +154,7 @@ func TestErrorsNameTheFileAndTheRemedy(t *testing.T) {
 		"text":     {[]byte("hello, world\n"), "is a text file"},
 		"noise":    {[]byte{0, 1, 2, 3, 0xff}, "is no program of a known format"},
 		"linker":   {elftest.File{Interp: "/no/such/ld.so"}.Bytes(t), "link it statically"},
+		"secret":   {elftest.File{Interp: "/etc/passwd"}.Bytes(t), "no ELF file"},
 		"python":   {[]byte("#!/usr/bin/python3\n"), "use dir:ROOTFS or an OCI image"},
 		"env":      {[]byte("#!/usr/bin/env nosuchprogram\n"), `"nosuchprogram", which is not in PATH`},
 		"relative": {[]byte("#!node\n"), "names no interpreter by an absolute path"},

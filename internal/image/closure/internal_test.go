@@ -167,7 +167,7 @@ func TestNodeWithExternalModules(t *testing.T) {
 	lib := elftest.File{Type: elf.ET_DYN, Payload: module + "\x00" + dir + "/nodejs/missing.js\x00"}
 	program := elftest.File{Interp: filepath.Join(dir, "ld.so"), Needed: []string{"libnode.so.108"}, RunPath: dir}
 	for name, content := range map[string][]byte{
-		"nodejs/undici.js": nil, "ld.so": nil, "libnode.so.108": lib.Bytes(t), "node": program.Bytes(t),
+		"nodejs/undici.js": nil, "ld.so": lib.Bytes(t), "libnode.so.108": lib.Bytes(t), "node": program.Bytes(t),
 	} {
 		file := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

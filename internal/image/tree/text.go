@@ -14,29 +14,55 @@ import (
 
 // The canonical text has one line for each node, in the order of the paths:
 //
-//	type mode(octal) uid gid mtime size content capability(hex) "target" "path"
+//	type mode(octal) uid gid mtime size content attributes "target" "path"
 //
-// with "-" for what is empty; strings are quoted as in Go, in ASCII.
+// with "-" for what is empty; strings are quoted as in Go, in ASCII. The
+// attributes are the capability in hexadecimal and, if there are others, a
+// comma and those as EncodeXattrs writes them.
 const header = "unifaas-tree-1\n"
 
 // Text returns the canonical text.
 func (t *Tree) Text() []byte {
 	b := []byte(header)
 	for _, name := range t.names() {
-		n := t.nodes[name]
-		b = fmt.Appendf(b, "%c %o %d %d %d %d %s %s ", n.Type, n.Mode, n.UID, n.GID, n.MTime, n.Size,
-			orDash(n.Content), orDash(hex.EncodeToString([]byte(n.Capability))))
-		b = strconv.AppendQuoteToASCII(b, n.Target)
-		b = append(b, ' ')
-		b = strconv.AppendQuoteToASCII(b, "/"+name)
-		b = append(b, '\n')
+		b = AppendLine(b, "/"+name, t.nodes[name])
 	}
 	return b
 }
 
+// AppendLine appends the line of the canonical text for n at the path p.
+func AppendLine(b []byte, p string, n Node) []byte {
+	b = append(b, byte(n.Type), ' ')
+	b = strconv.AppendUint(b, uint64(n.Mode), 8)
+	for _, v := range [...]int64{int64(n.UID), int64(n.GID), n.MTime, n.Size} {
+		b = append(b, ' ')
+		b = strconv.AppendInt(b, v, 10)
+	}
+	b = append(b, ' ')
+	b = append(b, orDash(n.Content)...)
+	b = append(b, ' ')
+	b = append(b, orDash(attributes(n))...)
+	b = append(b, ' ')
+	b = strconv.AppendQuoteToASCII(b, n.Target)
+	b = append(b, ' ')
+	b = strconv.AppendQuoteToASCII(b, p)
+	return append(b, '\n')
+}
+
+func attributes(n Node) string {
+	s := hex.EncodeToString([]byte(n.Capability))
+	if n.Xattrs != "" {
+		s += "," + n.Xattrs
+	}
+	return s
+}
+
 // Digest returns the SHA-256 of the canonical text, in hexadecimal.
-func (t *Tree) Digest() string {
-	sum := sha256.Sum256(t.Text())
+func (t *Tree) Digest() string { return DigestOf(t.Text()) }
+
+// DigestOf returns the digest of the tree that has the given canonical text.
+func DigestOf(text []byte) string {
+	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
 }
 
@@ -51,11 +77,11 @@ func Parse(text []byte) (*Tree, error) {
 	s := bufio.NewScanner(bytes.NewReader(rest))
 	s.Buffer(nil, 1<<20)
 	for line := 2; s.Scan(); line++ {
-		p, n, err := parseLine(s.Text())
+		p, n, err := ParseLine(s.Text(), "dfl")
 		if err != nil {
 			return nil, fmt.Errorf("parse tree: line %d: %w", line, err)
 		}
-		t.nodes[p] = n
+		t.nodes[strings.TrimPrefix(p, "/")] = n
 	}
 	if err := s.Err(); err != nil {
 		return nil, fmt.Errorf("parse tree: %w", err)
@@ -76,9 +102,11 @@ func (t *Tree) check() error {
 	return nil
 }
 
-func parseLine(line string) (string, Node, error) {
+// ParseLine reads what AppendLine has written, without the newline: the path
+// and the node, whose type must be a letter of types.
+func ParseLine(line, types string) (string, Node, error) {
 	fields := strings.SplitN(line, " ", 9)
-	if len(fields) != 9 || len(fields[0]) != 1 || !strings.ContainsRune("dfl", rune(fields[0][0])) {
+	if len(fields) != 9 || len(fields[0]) != 1 || strings.IndexByte(types, fields[0][0]) < 0 {
 		return "", Node{}, errors.New("malformed")
 	}
 	n := Node{Type: Type(fields[0][0])}
@@ -94,9 +122,10 @@ func parseLine(line string) (string, Node, error) {
 		n.Content = fields[6]
 	}
 	if fields[7] != "-" {
+		capability, others, _ := strings.Cut(fields[7], ",")
 		var b []byte
-		b, errs[5] = hex.DecodeString(fields[7])
-		n.Capability = string(b)
+		b, errs[5] = hex.DecodeString(capability)
+		n.Capability, n.Xattrs = string(b), others
 	}
 	quoted, err := strconv.QuotedPrefix(fields[8])
 	if err != nil {
@@ -114,7 +143,10 @@ func parseLine(line string) (string, Node, error) {
 	if n.Type == File && !isDigest(n.Content) {
 		return "", Node{}, fmt.Errorf("%q has no digest", p)
 	}
-	return strings.TrimPrefix(p, "/"), n, nil
+	if _, err := DecodeXattrs(n.Xattrs); err != nil {
+		return "", Node{}, fmt.Errorf("%q: %w", p, err)
+	}
+	return p, n, nil
 }
 
 func isDigest(s string) bool {

@@ -10,6 +10,7 @@ import (
 	"path"
 	"sort"
 	"strings"
+	"sync/atomic"
 )
 
 // Type is the type of a node.
@@ -37,13 +38,18 @@ type Node struct {
 	// "security.capability", or empty.
 	Capability string
 
+	// Xattrs are the other extended attributes of a File or a Dir, as
+	// [EncodeXattrs] writes them.
+	Xattrs string
+
 	Target string // only of a Symlink
 }
 
-// A Tree is a root file system that is being put together. It is not safe for
-// concurrent use. Folders that a path needs appear by themselves, mode 0755.
+// A Tree is a root file system that is being put together. While nobody
+// changes it, several may read it at the same time. Folders that a path needs appear by themselves, mode 0755.
 type Tree struct {
-	nodes map[string]Node // by clean path without the leading slash; "" is the root
+	nodes  map[string]Node          // by clean path without the leading slash; "" is the root
+	sorted atomic.Pointer[[]string] // the names in order; nil when that has to be made anew
 }
 
 // New returns a tree that holds its root only.
@@ -72,14 +78,14 @@ func (t *Tree) Put(p string, n Node) (string, error) {
 	old, exists := t.nodes[name]
 	switch {
 	case !exists, old.Type == n.Type, old.Type != Dir && n.Type != Dir:
-		t.nodes[name] = n
+		t.set(name, n)
 	case n.Type == Dir && old.Type == Symlink:
 		// A folder laid over a link to a folder goes where the link leads.
 		at, err := t.makeDir("/"+name, 0)
 		if err != nil {
 			return "", fmt.Errorf("put %q into the tree: %w", p, err)
 		}
-		t.nodes[at] = n
+		t.set(at, n)
 		name = at
 	default:
 		return "", fmt.Errorf("put %q into the tree: there is a %s already", p, old.Type)
@@ -115,12 +121,41 @@ func (t *Tree) Walk(f func(p string, n Node) error) error {
 }
 
 func (t *Tree) names() []string {
+	if sorted := t.sorted.Load(); sorted != nil {
+		return *sorted
+	}
 	names := make([]string, 0, len(t.nodes))
 	for name := range t.nodes {
 		names = append(names, name)
 	}
 	sort.Strings(names)
+	t.sorted.Store(&names)
 	return names
+}
+
+func (t *Tree) set(name string, n Node) {
+	t.nodes[name] = n
+	t.sorted.Store(nil)
+}
+
+// Add sets the node at p, an absolute clean path whose parent is a folder of
+// the tree already. It follows no link, and is faster than Put.
+func (t *Tree) Add(p string, n Node) error {
+	name := strings.TrimPrefix(p, "/")
+	if t.nodes[parent(name)].Type != Dir {
+		return fmt.Errorf("add %q to the tree: it is in no folder", p)
+	}
+	t.set(name, n)
+	return nil
+}
+
+// ReplaceByDir makes an empty folder of what is at p, an absolute clean path,
+// unless that is a folder.
+func (t *Tree) ReplaceByDir(p string, n Node) error {
+	if old, ok := t.nodes[strings.TrimPrefix(p, "/")]; ok && old.Type == Dir {
+		return nil
+	}
+	return t.Add(p, n)
 }
 
 // makeDir returns the name of the folder at p, made where it is missing.
@@ -154,7 +189,7 @@ func (t *Tree) resolve(p string, links int, create bool) (string, error) {
 		n, ok := t.nodes[next]
 		switch {
 		case !ok && create:
-			t.nodes[next] = Node{Type: Dir, Mode: 0o755}
+			t.set(next, Node{Type: Dir, Mode: 0o755})
 		case !ok:
 			return "", errors.New("no such node")
 		case n.Type == Symlink && (create || len(parts) > 0):

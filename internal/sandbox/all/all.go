@@ -4,13 +4,18 @@ package all
 
 import (
 	"github.com/unifaas/unifaas/internal/sandbox"
+	"github.com/unifaas/unifaas/internal/sandbox/container"
+	"github.com/unifaas/unifaas/internal/sandbox/docker"
 	"github.com/unifaas/unifaas/internal/sandbox/gvisor"
+	"github.com/unifaas/unifaas/internal/sandbox/runc"
 )
 
 // Settings are the operator's choices for each driver. The zero value is the
 // default of all.
 type Settings struct {
-	GVisor gvisor.Options
+	GVisor    gvisor.Options
+	Container container.Options
+	Docker    docker.Options
 }
 
 // Drivers returns a driver of every sandbox on host h. What can't run here is
@@ -18,5 +23,8 @@ type Settings struct {
 func Drivers(h sandbox.Host, s Settings) []sandbox.Driver {
 	return []sandbox.Driver{
 		gvisor.New(h, s.GVisor),
+		container.New(h, s.Container),
+		runc.New(h),
+		docker.New(h, s.Docker),
 	}
 }

@@ -19,7 +19,7 @@ func (i *instance) dial(ctx context.Context, wait bool) (net.Conn, error) {
 	}
 	var conn net.Conn
 	var err error
-	if i.driver.hostNetwork() {
+	if i.driver.options.HostNetwork {
 		conn, err = i.netns.Dial(ctx, i.port)
 	} else {
 		conn, err = i.tunnel.dial(ctx, tunnelRequest{i.port, wait})

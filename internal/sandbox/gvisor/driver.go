@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
@@ -32,13 +30,8 @@ type Options struct {
 type Driver struct {
 	host    sandbox.Host
 	options Options
-	groups  cgroup.Layout
+	groups  *cgroup.Parent
 	images  imageStore
-
-	// limited returns nil when instances get cgroups, else why they don't.
-	limited func() error
-	// parent keeps the groups' parent from going while a group is made in it.
-	parent sync.RWMutex
 }
 
 var (
@@ -46,60 +39,19 @@ var (
 	_ sandbox.Statser = (*instance)(nil)
 )
 
-// New returns a driver. It reads what the host offers and changes nothing.
+// New returns a driver. It reads and changes nothing.
 func New(host sandbox.Host, options Options) *Driver {
-	groups, err := cgroup.Discover()
-	d := &Driver{
-		host: host, options: options, groups: groups,
+	return &Driver{
+		host: host, options: options,
+		// It has the node's name so that two platforms on one host don't touch
+		// each other's.
+		groups: cgroup.NewParent("unifaas-" + host.Node),
 		images: imageStore{dir: filepath.Join(host.StateDir, Name)},
 	}
-	d.limited = sync.OnceValue(func() error {
-		if err != nil {
-			return fmt.Errorf("read cgroup mounts: %w", err)
-		}
-		return d.tryCgroup()
-	})
-	return d
 }
 
 // Name returns "gvisor".
 func (d *Driver) Name() string { return Name }
-
-// cgroupParent is the parent of all instances' groups. It has the node's name
-// so that two platforms on one host don't touch each other's.
-func (d *Driver) cgroupParent() string { return "unifaas-" + d.host.Node }
-
-// tryCgroup makes and removes a group, the only way to know whether we may.
-func (d *Driver) tryCgroup() error {
-	if missing := d.groups.Missing(); len(missing) > 0 {
-		return fmt.Errorf("no cgroup controller for %v", missing)
-	}
-	name := fmt.Sprintf("%s-probe-%d", d.host.Node, os.Getpid())
-	group, err := d.createGroup(name, cgroup.Limits{Memory: 1 << 20, Pids: 1})
-	if err != nil {
-		return err
-	}
-	return d.removeGroup(context.Background(), group)
-}
-
-func (d *Driver) createGroup(name string, limits cgroup.Limits) (*cgroup.Group, error) {
-	d.parent.RLock()
-	defer d.parent.RUnlock()
-	return d.groups.Create(d.cgroupParent(), name, limits)
-}
-
-// removeGroup removes a group, and the parent with the last one.
-func (d *Driver) removeGroup(ctx context.Context, group *cgroup.Group) error {
-	if err := group.Remove(ctx); err != nil {
-		return err
-	}
-	// Held by others, it is in use: whoever is last removes it.
-	if !d.parent.TryLock() {
-		return nil
-	}
-	defer d.parent.Unlock()
-	return d.groups.RemoveParent(d.cgroupParent())
-}
 
 // An artifact is what all instances of a revision share.
 type artifact struct {

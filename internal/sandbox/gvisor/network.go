@@ -17,12 +17,8 @@ const (
 	hostNetwork = "--network=host"
 )
 
-// hostNetwork tells whether functions use the host kernel's network stack.
-// Only root may dial into the namespace that this takes.
-func (d *Driver) hostNetwork() bool { return d.options.HostNetwork && os.Geteuid() == 0 }
-
 func (d *Driver) networkFlag() string {
-	if d.hostNetwork() {
+	if d.options.HostNetwork {
 		return hostNetwork
 	}
 	return ownNetwork
@@ -31,7 +27,7 @@ func (d *Driver) networkFlag() string {
 // enterNetwork opens the network namespace through which the function's port
 // is reached, if that is the way in.
 func (i *instance) enterNetwork() error {
-	if !i.driver.hostNetwork() {
+	if !i.driver.options.HostNetwork {
 		return nil
 	}
 	var err error

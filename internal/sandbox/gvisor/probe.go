@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/host/cgroup"
 	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
@@ -27,8 +28,12 @@ const (
 // Probe boots one sandbox whose program exits with a status that nothing else
 // gives, and looks for the reason where it can't.
 func (d *Driver) Probe(ctx context.Context) sandbox.Capabilities {
-	if listenNumber == 0 {
-		return sandbox.Capabilities{Reason: "gVisor has no support for " + runtime.GOARCH}
+	if err := d.impossible(os.Geteuid()); err != nil {
+		return sandbox.Capabilities{Reason: err.reason, Remedy: err.remedy}
+	}
+	limited, err := d.groups.Use()
+	if err != nil {
+		return sandbox.Capabilities{Reason: "limits of memory, cpu and processes can't be enforced: " + err.Error(), Remedy: cgroup.Remedy(err)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -36,19 +41,32 @@ func (d *Driver) Probe(ctx context.Context) sandbox.Capabilities {
 		reason, remedy := diagnose("/proc", os.Geteuid(), err)
 		return sandbox.Capabilities{Reason: reason, Remedy: remedy}
 	}
-	return sandbox.Capabilities{Works: true, Detail: d.detail(), MemoryEstimate: idleMemory}
+	return sandbox.Capabilities{Works: true, Detail: d.detail(limited), MemoryEstimate: idleMemory}
 }
 
-func (d *Driver) detail() string {
+// A hindrance is a reason that needs no trial.
+type hindrance struct{ reason, remedy string }
+
+// impossible tells what stands against gVisor whatever a trial would say.
+func (d *Driver) impossible(uid int) *hindrance {
+	if listenNumber == 0 {
+		return &hindrance{reason: "gVisor has no support for " + runtime.GOARCH}
+	}
+	if d.options.HostNetwork && uid != 0 {
+		return &hindrance{"the host's network stack (network = \"host\") is for root only: others may not dial into network namespaces",
+			"run as root, or set network = \"netstack\" in [gvisor]"}
+	}
+	return linkage(self)
+}
+
+func (d *Driver) detail(limited bool) string {
 	notes := []string{"systrap"}
 	if d.options.HostNetwork {
 		notes = append(notes, "host network")
-		if !d.hostNetwork() {
-			notes[1] = "own network stack, for the host's needs root"
-		}
 	}
-	if err := d.limited(); err != nil {
-		notes = append(notes, fmt.Sprintf("without limits of memory, cpu and processes (%v); run as root or delegate a cgroup", err))
+	if !limited {
+		err := d.groups.Usable()
+		notes = append(notes, fmt.Sprintf("without limits of memory, cpu and processes (%v); to have them: %s", err, cgroup.Remedy(err)))
 	}
 	return strings.Join(notes, ", ")
 }
@@ -70,8 +88,8 @@ func (d *Driver) try(ctx context.Context) (err error) {
 	}
 	host := d.host
 	host.StateDir = filepath.Join(dir, "state")
-	// Its own driver, but the same lock on the cgroups' parent.
-	probe := &Driver{host: host, groups: d.groups, limited: d.limited, images: imageStore{dir: host.StateDir}}
+	// Its own driver, but the same cgroups.
+	probe := &Driver{host: host, options: d.options, groups: d.groups, images: imageStore{dir: host.StateDir}}
 	art, err := probe.Prepare(ctx, rev)
 	if err != nil {
 		return err
@@ -157,6 +175,9 @@ func diagnose(proc string, uid int, failure error) (reason, remedy string) {
 	}
 	if _, err := os.Stat(filepath.Join(proc, "sys/kernel/seccomp")); err != nil {
 		return "the kernel has no seccomp filters", "use a kernel with CONFIG_SECCOMP_FILTER"
+	}
+	if usesCgo(self) {
+		return failure.Error() + "; unifaas was built with cgo, whose C library can't start inside a sandbox", rebuild
 	}
 	if errors.Is(failure, syscall.EPERM) {
 		remedy = "inside a container, allow user namespaces and mounts (docker run --privileged)"

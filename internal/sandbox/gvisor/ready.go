@@ -48,6 +48,9 @@ func (i *instance) Ready(ctx context.Context) error {
 
 func (i *instance) notReady(ctx context.Context, last error) error {
 	if i.hasEnded() {
+		if short := i.shortage(nil); short != nil {
+			return faas.Errorf(faas.KindUnavailable, "instance %q ended before it was ready: %s: %w", i.id, i.exit, short)
+		}
 		return faas.Errorf(faas.KindBroken, "instance %q ended before it was ready: %s", i.id, i.exit)
 	}
 	err := fmt.Errorf("wait for instance %q to serve on port %d: %w", i.id, i.port, ctx.Err())

@@ -21,8 +21,6 @@ import (
 	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
 )
 
-const guest = "github.com/unifaas/unifaas/internal/sandbox/sandboxtest/guest/cmd"
-
 // A rig is a driver on a host of its own, with a function.
 type rig struct {
 	*testing.T
@@ -43,11 +41,10 @@ func newRig(t *testing.T, node string, limits faas.Limits) *rig {
 		sandboxtest.Skip(t, gvisor.Name, sandboxtest.NotWorking{Why: c.Reason, Remedy: c.Remedy})
 	}
 	rootfs := filepath.Join(base, "rootfs")
-	build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(rootfs, "guest"), guest)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the guest: %v\n%s", err, out)
+	if err := os.MkdirAll(rootfs, 0o755); err != nil {
+		t.Fatal(err)
 	}
+	sandboxtest.PutGuest(t, filepath.Join(rootfs, "guest"))
 	r.rev = &faas.Revision{
 		Function: faas.Function{Ref: faas.NewRef("guest"), Command: []string{"/guest"}, Port: 8080, Limits: limits},
 		Image:    faas.Image{Digest: "sha256:" + node, Rootfs: rootfs},
@@ -107,36 +104,6 @@ func get(ctx context.Context, inst sandbox.Instance, path string) (string, error
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	return string(body), err
-}
-
-// TestCPULimit measures from outside: a function's own clocks go on while its
-// quota makes it wait.
-func TestCPULimit(t *testing.T) {
-	if os.Geteuid() != 0 {
-		sandboxtest.Skip(t, gvisor.Name, sandboxtest.NotRoot{What: "make cgroups"})
-	}
-	const share = 0.25
-	r := newRig(t, "gcpu", faas.Limits{CPUs: share})
-	inst, _, err := r.start("one")
-	if err != nil {
-		t.Fatal(err)
-	}
-	used := func() time.Duration {
-		s, err := inst.(sandbox.Statser).Stats(r.ctx())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s.CPU
-	}
-	before, begin := used(), time.Now()
-	if _, err := get(r.ctx(), inst, "/burn?ms=1500&procs=2"); err != nil {
-		t.Fatal(err)
-	}
-	took := time.Since(begin)
-	// A busy machine gives less, never more.
-	if got := (used() - before).Seconds() / took.Seconds(); got > share*1.4 {
-		t.Errorf("it used %.2f processors, its limit is %v", got, share)
-	}
 }
 
 // TestManyAtOnce starts more than the machine has processors for.

@@ -12,9 +12,10 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/runsc/boot"
+	runsc "gvisor.dev/gvisor/runsc/boot"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/host/boot"
 	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
@@ -30,6 +31,11 @@ func (d *Driver) Recover(ctx context.Context, rec sandbox.Record) (sandbox.Insta
 			return nil, fmt.Errorf("recover instance %q: its record is broken: %w", rec.ID, err)
 		}
 	}
+	if !boot.IsCurrent(rec.BootID) {
+		// Its process and its cgroup ended with that boot; their names may
+		// mean others by now.
+		st = state{}
+	}
 	rev := rec.Revision
 	if rev == nil {
 		rev = &faas.Revision{}
@@ -37,13 +43,17 @@ func (d *Driver) Recover(ctx context.Context, rec sandbox.Record) (sandbox.Insta
 	i := newInstance(d, rec.ID, rec.Dir, rev)
 	i.memory = st.Memory
 	if st.Cgroup != "" {
-		i.group = d.groups.At(d.cgroupParent(), st.Cgroup)
+		group, err := d.groups.Open(st.Cgroup)
+		if err != nil {
+			return nil, fmt.Errorf("recover instance %q: %w", rec.ID, err)
+		}
+		i.group = group
 	}
 	if st.Pid != 0 {
 		i.hold(st)
 	}
 	// One that was started with the other network can't be dialled.
-	reachable := st.HostNetwork == d.hostNetwork()
+	reachable := st.HostNetwork == d.options.HostNetwork
 	if reachable && i.pidfd != nil && rec.Revision != nil && i.runs(ctx) && i.enterNetwork() == nil {
 		i.watch()
 		return i, nil
@@ -77,24 +87,31 @@ func (i *instance) hold(st state) {
 func (i *instance) runs(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	var s boot.ContainerRuntimeState
-	err := i.control.call(ctx, boot.ContMgrContainerRuntimeState, i.id, &s)
-	return err == nil && s == boot.RuntimeStateRunning
+	var s runsc.ContainerRuntimeState
+	err := i.control.call(ctx, runsc.ContMgrContainerRuntimeState, i.id, &s)
+	return err == nil && s == runsc.RuntimeStateRunning
 }
 
 // Sweep removes what carries this node's name but belongs to no instance of
 // known: remains of a platform whose records are lost. It is for start-up,
 // before instances are started.
 func (d *Driver) Sweep(ctx context.Context, known map[string]bool) error {
-	errs := []error{d.sweepProcesses(ctx, known)}
-	names, err := d.groups.Names(d.cgroupParent())
-	errs = append(errs, err)
+	return errors.Join(d.sweepProcesses(ctx, known), d.sweepGroups(ctx, known), d.images.sweep(), sweepProbes(d.host.RunDir))
+}
+
+func (d *Driver) sweepGroups(ctx context.Context, known map[string]bool) error {
+	names, err := d.groups.Names()
+	errs := []error{err}
 	for _, name := range names {
-		if !known[name] {
-			errs = append(errs, d.removeGroup(ctx, d.groups.At(d.cgroupParent(), name)))
+		if known[name] {
+			continue
 		}
+		group, err := d.groups.Open(name)
+		if err == nil {
+			err = d.groups.Remove(ctx, group)
+		}
+		errs = append(errs, err)
 	}
-	errs = append(errs, d.images.sweep(), sweepProbes(d.host.RunDir))
 	return errors.Join(errs...)
 }
 

@@ -103,23 +103,36 @@ func (s *starter) run(ctx context.Context) error {
 	return nil
 }
 
-// makeGroup records and makes the instance's cgroup.
+// makeGroup records and makes the instance's cgroup. Only an ordinary user to
+// whom none is delegated starts instances without.
 func (s *starter) makeGroup(context.Context) error {
 	s.state.Memory = s.limits.Memory
-	s.state.HostNetwork = s.driver.hostNetwork()
-	if s.driver.limited() != nil {
+	s.state.HostNetwork = s.driver.options.HostNetwork
+	limited, err := s.driver.groups.Use()
+	if err != nil {
+		return limitless(err)
+	}
+	if !limited {
 		return s.spec.Record(s.state)
 	}
-	s.state.Cgroup = s.spec.ID
+	s.state.Cgroup = s.driver.groups.Record(s.spec.ID)
 	if err := s.spec.Record(s.state); err != nil {
 		return fmt.Errorf("record cgroup: %w", err)
 	}
-	group, err := s.driver.createGroup(s.spec.ID, cgroup.Limits{
+	s.inst.group, err = s.driver.groups.Create(s.spec.ID, cgroup.Limits{
 		Memory: s.limits.Memory + overhead,
 		Pids:   s.limits.Pids + ownThreads,
 	})
-	s.inst.group = group
-	return err
+	if err != nil {
+		return limitless(err)
+	}
+	return nil
+}
+
+// limitless refuses a start that would run without its limits. The kernel's
+// error is not in its chain: it is about groups, not what a start runs out of.
+func limitless(err error) error {
+	return faas.Errorf(faas.KindUnavailable, "its limits can't be enforced: %v; %s", err, cgroup.Remedy(err))
 }
 
 // openFiles opens everything that the sandbox is handed. It all goes with the
@@ -257,7 +270,10 @@ func (s *starter) waitBooted(ctx context.Context) error {
 	var b [1]byte
 	_, err := io.ReadFull(s.booted, b[:])
 	if err != nil {
-		return errors.Join(ctx.Err(), fmt.Errorf("boot sandbox: %w", err))
+		if ctx.Err() != nil {
+			return fmt.Errorf("boot sandbox: %w", ctx.Err())
+		}
+		return fmt.Errorf("boot sandbox: %w", err)
 	}
 	return nil
 }
@@ -270,7 +286,7 @@ func (s *starter) startFunction(ctx context.Context) error {
 			return fmt.Errorf("limit cpu: %w", err)
 		}
 	}
-	if !s.driver.hostNetwork() {
+	if !s.driver.options.HostNetwork {
 		links := boot.CreateLinksAndRoutesArgs{LoopbackLinks: []boot.LoopbackLink{boot.DefaultLoopbackLink}}
 		if err := s.inst.control.call(ctx, boot.ContMgrSetNetworkArgs, &links, nil); err != nil {
 			return fmt.Errorf("set up loopback: %w", err)

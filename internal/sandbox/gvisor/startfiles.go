@@ -1,15 +1,11 @@
 package gvisor
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/unifaas/unifaas/internal/faas"
 )
 
 // keep remembers fd to be closed at the end of the start.
@@ -90,28 +86,4 @@ func (s *starter) close() {
 			_ = end.Close()
 		}
 	}
-}
-
-// explain turns a start's error into one for people, with the sandbox's own
-// words where it left some.
-func (s *starter) explain(ctx context.Context, err error) error {
-	ref := s.art.rev.Function.Ref
-	if ctx.Err() != nil {
-		return faas.Errorf(faas.KindOf(ctx.Err()), "start function %q in gVisor: %w", ref, err)
-	}
-	if words := firstLine(s.inst.diagnostics); words != "" {
-		err = fmt.Errorf("%w: %s", err, words)
-	}
-	return faas.Errorf(faas.KindBroken, "start function %q in gVisor: %w", ref, err)
-}
-
-// firstLine returns the first line of a sandbox's diagnostics, bounded.
-func firstLine(f *os.File) string {
-	if f == nil {
-		return ""
-	}
-	b := make([]byte, 512)
-	n, _ := f.ReadAt(b, 0)
-	line, _, _ := bytes.Cut(bytes.TrimSpace(b[:n]), []byte("\n"))
-	return string(line)
 }

@@ -29,7 +29,7 @@ func (i *instance) release(ctx context.Context) error {
 	}
 	var errs []error
 	if i.group != nil {
-		errs = append(errs, i.driver.removeGroup(ctx, i.group))
+		errs = append(errs, i.driver.groups.Remove(ctx, i.group))
 	}
 	for _, name := range []string{socketName, tunnelName} {
 		if err := os.Remove(filepath.Join(i.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

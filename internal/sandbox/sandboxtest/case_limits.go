@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest/guest"
 )
 
@@ -98,19 +99,41 @@ func pidsLimit(f *fixture) {
 	other.wantHello()
 }
 
-// cpuLimit burns on two processors with a quarter of one allowed. A busy machine
-// gives less, never more, so that only the upper bound is checked.
+// cpuLimit burns on two processors with a quarter of one allowed. It measures
+// from outside where it can: a function's own clocks may go on while its quota
+// makes it wait. A busy machine gives less, never more, so that only the upper
+// bound is checked.
 func cpuLimit(f *fixture) {
 	const share = 0.25
 	r := f.start(func(rev *faas.Revision) { rev.Function.Limits.CPUs = share })
-	var used struct{ CPU time.Duration }
+	var told struct{ CPU time.Duration }
+	before, outside := r.cpu()
 	begin := time.Now()
-	r.getJSON(query("/burn", "ms", 2000, "procs", 2), &used)
-	took := time.Since(begin)
-	if got := used.CPU.Seconds() / took.Seconds(); got > share*1.6 {
-		f.Errorf("%v of processor time in %v, %.2f processors; the limit is %v", used.CPU, took, got, share)
+	r.getJSON(query("/burn", "ms", 2000, "procs", 2), &told)
+	took, used := time.Since(begin), told.CPU
+	if outside {
+		after, _ := r.cpu()
+		used = after - before
 	}
-	if used.CPU < 50*time.Millisecond {
-		f.Errorf("only %v of processor time in %v", used.CPU, took)
+	if got := used.Seconds() / took.Seconds(); got > share*1.6 {
+		f.Errorf("%v of processor time in %v, %.2f processors; the limit is %v", used, took, got, share)
 	}
+	if used < 50*time.Millisecond {
+		f.Errorf("only %v of processor time in %v", used, took)
+	}
+}
+
+// cpu returns the processor time that the instance has used, as the host sees
+// it; ok is false where it does not.
+func (r *running) cpu() (used time.Duration, ok bool) {
+	r.f.Helper()
+	s, ok := r.Instance.(sandbox.Statser)
+	if !ok {
+		return 0, false
+	}
+	stats, err := s.Stats(r.f.ctx())
+	if err != nil {
+		r.f.Fatalf("Stats: %v", err)
+	}
+	return stats.CPU, stats.CPU > 0
 }

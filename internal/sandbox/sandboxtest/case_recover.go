@@ -12,6 +12,7 @@ var recoverCases = []testCase{
 	{name: "RecoverOfOneThatWasStopped", run: recoverOfOneThatWasStopped},
 	{name: "RecoverOfAnEmptyRecord", run: recoverOfAnEmptyRecord},
 	{name: "RecoverOfAnotherBoot", run: recoverOfAnotherBoot},
+	{name: "RecoverSparesAnotherBoot", needs: []Promise{EndsWithBoot}, run: recoverSparesAnotherBoot},
 	{name: "RecoverAfterCrash", needs: []Promise{OutlivesPlatform}, run: recoverAfterCrash},
 }
 
@@ -89,12 +90,29 @@ func recoverOfAnEmptyRecord(f *fixture) {
 	f.wantGone(f.driver, record.read(f))
 }
 
-// recoverOfAnotherBoot has a record from before the machine's last boot: its
-// process ids mean other processes now, which must come to no harm.
+// anotherBoot is the id of a boot that never was.
+const anotherBoot = "00000000-0000-0000-0000-000000000000"
+
+// recoverOfAnotherBoot has a record from before the machine's last boot, when
+// nothing of what it names is there any more.
 func recoverOfAnotherBoot(f *fixture) {
 	r := f.start()
 	rec := r.record.read(f)
 	f.stop(r)
-	rec.BootID = "00000000-0000-0000-0000-000000000000"
+	rec.BootID = anotherBoot
 	f.wantGone(f.freshDriver(), rec)
+}
+
+// recoverSparesAnotherBoot has one whose process ids and groups mean others
+// now, which must come to no harm.
+func recoverSparesAnotherBoot(f *fixture) {
+	r := f.start()
+	rec := r.record.read(f)
+	rec.BootID, rec.Dir = anotherBoot, f.TempDir()
+	d := f.freshDriver()
+	for range 2 {
+		f.wantGone(d, rec)
+	}
+	r.wantHello()
+	wantAlive(r)
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/host/boot"
 	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
@@ -109,7 +110,7 @@ func (d *Fake) Recover(ctx context.Context, rec sandbox.Record) (sandbox.Instanc
 		return nil, err
 	}
 	inst := d.options.World.find(rec.ID)
-	if inst == nil {
+	if inst == nil || !boot.IsCurrent(rec.BootID) {
 		return nil, sandbox.ErrGone
 	}
 	var state FakeState

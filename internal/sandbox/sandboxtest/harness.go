@@ -3,7 +3,6 @@ package sandboxtest
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -37,6 +36,9 @@ const (
 	// killed, and another process takes it over, or clears up after a start
 	// that was cut short at any step.
 	OutlivesPlatform Promise = "outlives the platform"
+	// EndsWithBoot: nothing of an instance but files outlives the machine's
+	// run, so that what a record of another boot names is left alone.
+	EndsWithBoot Promise = "ends with the boot"
 )
 
 // A Harness is what a driver's test hands to the suite.
@@ -118,11 +120,8 @@ func allCases() []testCase {
 	return all
 }
 
-// guestPackage is the program that the suite runs in the sandbox.
-const guestPackage = "github.com/unifaas/unifaas/internal/sandbox/sandboxtest/guest/cmd"
-
 // buildRootfs makes the root file system that every instance of the suite
-// has. The program is built anew each time; Go's build cache makes that cheap.
+// has.
 func buildRootfs(t *testing.T, guest string) string {
 	t.Helper()
 	rootfs := filepath.Join(shortTempDir(t), "rootfs")
@@ -145,11 +144,7 @@ func buildRootfs(t *testing.T, guest string) string {
 		}
 		return rootfs
 	}
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, guestPackage)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the suite's guest: %v\n%s", err, out)
-	}
+	PutGuest(t, program)
 	return rootfs
 }
 

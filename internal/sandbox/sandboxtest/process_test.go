@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/host/boot"
 	"github.com/unifaas/unifaas/internal/sandbox"
 	"golang.org/x/sys/unix"
 )
@@ -47,6 +48,7 @@ const (
 	stopOnce        flaw = "a second Stop fails"
 	recoverNothing  flaw = "Recover says that all are gone"
 	recoverAnything flaw = "Recover takes over what has ended"
+	ignoreBoot      flaw = "Recover believes a record of another boot"
 )
 
 type processState struct {
@@ -147,6 +149,9 @@ func freePort() (int, error) {
 
 func (d *processDriver) Recover(_ context.Context, rec sandbox.Record) (sandbox.Instance, error) {
 	if d.flaw == recoverNothing || len(rec.State) == 0 {
+		return nil, sandbox.ErrGone
+	}
+	if d.flaw != ignoreBoot && !boot.IsCurrent(rec.BootID) {
 		return nil, sandbox.ErrGone
 	}
 	var state processState

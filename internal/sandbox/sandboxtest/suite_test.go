@@ -143,6 +143,7 @@ func TestTheSuiteFindsFlaws(t *testing.T) {
 		{stopOnce, "StopIsIdempotent", "stopped before"},
 		{recoverNothing, "RecoverTakesOver", "Recover: instance is gone"},
 		{recoverAnything, "RecoverOfOneThatExited", "want ErrGone"},
+		{ignoreBoot, "RecoverSparesAnotherBoot", "want ErrGone"},
 	} {
 		t.Run(string(c.flaw)+"/"+c.test, func(t *testing.T) {
 			t.Parallel()

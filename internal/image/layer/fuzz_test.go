@@ -1,0 +1,257 @@
+package layer_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/image/imagetest"
+	"github.com/unifaas/unifaas/internal/image/layer"
+	"github.com/unifaas/unifaas/internal/image/tree"
+)
+
+var background = context.Background()
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+// paxRecord writes a record of a PAX header: its own length comes first.
+func paxRecord(key, value string) string {
+	rest := " " + key + "=" + value + "\n"
+	size := len(rest)
+	for size != len(strconv.Itoa(size))+len(rest) {
+		size = len(strconv.Itoa(size)) + len(rest)
+	}
+	return strconv.Itoa(size) + rest
+}
+
+// rawHeader writes a header of the USTAR format.
+func rawHeader(name string, typeflag byte, size int64) []byte {
+	b := make([]byte, 512)
+	copy(b, name)
+	copy(b[100:], "0000644\x000000000\x000000000\x00")
+	copy(b[124:], fmt.Sprintf("%011o\x0000000000000\x00        ", size))
+	b[156] = typeflag
+	copy(b[257:], "ustar\x0000")
+	sum := 0
+	for _, c := range b {
+		sum += int(c)
+	}
+	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return b
+}
+
+// Whatever an archive holds, it becomes a sound tree or an error that says
+// that it is the archive's fault.
+func FuzzLayer(f *testing.F) {
+	f.Add(imagetest.Tar(f, map[string]string{"d/f": "text", ".wh.x": ""}, dir("d"), file("d/f"), symlink("l", "/d"), hardlink("h", "d/f"), file(".wh.x")))
+	f.Add(imagetest.Tar(f, nil, file("../x"), file("d/.wh..wh..opq")))
+	f.Add(sparseFile(f, 1<<40))
+	f.Add(imagetest.Tar(f, nil, header{Name: "f", Typeflag: tar.TypeReg, PAXRecords: map[string]string{"SCHILY.xattr.user.a": "\x00"}}))
+	f.Fuzz(func(t *testing.T, archive []byte) {
+		entries, _, err := unpack(archive, layer.Limits{Bytes: 1 << 20, Slack: 1 << 20, Entries: 1000})
+		if err != nil {
+			if faas.KindOf(err) != faas.KindInvalid {
+				t.Error(err)
+			}
+			return
+		}
+		again, err := layer.Parse(layer.Text(entries))
+		if err != nil || len(again) != len(entries) {
+			t.Fatal("its text can't be read:", err)
+		}
+		var stack layer.Stack
+		for range 2 { // on itself, so that what it hides is there
+			if err := stack.Apply(entries); err != nil {
+				if faas.KindOf(err) != faas.KindInvalid {
+					t.Error(err)
+				}
+				return
+			}
+		}
+		tr, err := stack.Tree()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tree.Parse(tr.Text()); err != nil {
+			t.Error("the tree is not sound:", err)
+		}
+		_ = tr.Walk(func(p string, _ tree.Node) error {
+			if path.Clean(p) != p || strings.Contains(p, "/.wh.") {
+				t.Errorf("path %q", p)
+			}
+			return nil
+		})
+	})
+}
+
+func FuzzDecompress(f *testing.F) {
+	f.Add(imagetest.Gzip(f, []byte("text")).Packed)
+	f.Add(imagetest.Zstd(f, []byte("text")).Packed)
+	f.Fuzz(func(t *testing.T, packed []byte) {
+		r, err := layer.Decompress(bytes.NewReader(packed))
+		if err != nil {
+			return
+		}
+		_, _ = io.CopyN(io.Discard, r, 1<<24)
+		if err := r.Close(); err != nil {
+			t.Log(err)
+		}
+	})
+}
+
+// A model is a file system as a map from paths to content; "" is a folder.
+type model map[string]string
+
+// change changes the model at random.
+func (m model) change(t *rapid.T, number int) {
+	names := rapid.SampledFrom([]string{"a", "b", "c"})
+	for i := range rapid.IntRange(0, 6).Draw(t, "changes") {
+		p := path.Join(rapid.SliceOfN(names, 1, 3).Draw(t, "path")...)
+		switch rapid.IntRange(0, 3).Draw(t, "change") {
+		case 0: // a file, with the folders that it needs
+			for at := range len(p) {
+				if p[at] == '/' && m[p[:at]] != "" {
+					m.remove(p[:at])
+				}
+				if p[at] == '/' {
+					m[p[:at]] = ""
+				}
+			}
+			m.remove(p)
+			m[p] = fmt.Sprintf("%d.%d", number, i)
+		case 1:
+			m.remove(p)
+		case 2:
+			if content, ok := m[p]; ok && content == "" {
+				for q := range m {
+					if strings.HasPrefix(q, p+"/") {
+						delete(m, q)
+					}
+				}
+			}
+		}
+	}
+}
+
+func (m model) remove(p string) {
+	for q := range m {
+		if q == p || strings.HasPrefix(q, p+"/") {
+			delete(m, q)
+		}
+	}
+}
+
+func (m model) clone() model {
+	c := model{}
+	for p, content := range m {
+		c[p] = content
+	}
+	return c
+}
+
+// diff returns the layer that makes after from before, in the order of a
+// permutation where whiteouts may come anywhere.
+func diff(t *rapid.T, before, after model) (headers []header, contents map[string]string) {
+	contents = map[string]string{}
+	hidden := func(p string) bool { // by the whiteout of a folder above
+		for d := path.Dir(p); d != "."; d = path.Dir(d) {
+			if old, ok := before[d]; ok && (old == "") != isDir(after, d) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, p := range sorted(before) {
+		now, ok := after[p]
+		if replaced := ok && (now == "") != (before[p] == ""); (!ok || replaced) && !hidden(p) {
+			headers = append(headers, file(path.Join(path.Dir(p), ".wh."+path.Base(p))))
+		}
+	}
+	added := []header{}
+	for _, p := range sorted(after) {
+		if old, ok := before[p]; ok && old == after[p] && !hidden(p) {
+			continue
+		}
+		if after[p] == "" {
+			added = append(added, dir(p+"/"))
+		} else {
+			contents[p] = after[p]
+			added = append(added, file(p))
+		}
+	}
+	if rapid.Bool().Draw(t, "whiteouts last") {
+		return append(added, headers...), contents
+	}
+	return append(headers, added...), contents
+}
+
+func isDir(m model, p string) bool { content, ok := m[p]; return ok && content == "" }
+
+func sorted(m model) []string {
+	tr := tree.New()
+	for p := range m {
+		_, _ = tr.Put("/"+p, tree.Node{Type: tree.Dir}) // for the order only
+	}
+	var paths []string
+	_ = tr.Walk(func(p string, _ tree.Node) error {
+		if _, ok := m[p[1:]]; ok {
+			paths = append(paths, p[1:])
+		}
+		return nil
+	})
+	return paths
+}
+
+// The layers of the differences between random file systems, on each other,
+// make the last of them.
+func TestLayersMakeWhatTheyAreOf(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var stack layer.Stack
+		all, now := memory{}, model{}
+		for number := range rapid.IntRange(1, 4).Draw(t, "layers") {
+			before := now.clone()
+			now.change(t, number)
+			headers, contents := diff(t, before, now)
+			archive := imagetest.Tar(quiet{}, contents, headers...)
+			entries, m, err := unpack(archive, layer.Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for k, v := range m {
+				all[k] = v
+			}
+			if err := stack.Apply(entries); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tr, err := stack.Tree()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := model{}
+		_ = tr.Walk(func(p string, n tree.Node) error {
+			if p != "/" {
+				got[p[1:]] = all[n.Content]
+			}
+			return nil
+		})
+		if fmt.Sprint(got) != fmt.Sprint(now) {
+			t.Fatalf("got %v, want %v", got, now)
+		}
+	})
+}
+
+// quiet lets helpers of tests be used in properties.
+type quiet struct{ testing.TB }
+
+func (quiet) Helper()           {}
+func (quiet) Fatal(args ...any) { panic(fmt.Sprint(args...)) }

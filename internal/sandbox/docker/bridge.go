@@ -1,0 +1,83 @@
+package docker
+
+import (
+	"context"
+	"net"
+	"sync"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+
+	"github.com/unifaas/unifaas/internal/faas"
+)
+
+// A bridge is the bridge of a platform's own, for containers that can't be
+// reached through their network namespace: it leads to no other network, and
+// its containers don't reach each other. Its methods may be called
+// concurrently.
+type bridge struct {
+	engine *engine
+	node   string
+
+	mu sync.Mutex
+}
+
+// name is the network's in Docker.
+func (b *bridge) name() string { return "unifaas-" + b.node }
+
+// device is the bridge's; a name may have 15 characters.
+func (b *bridge) device() string { return "uf-" + b.node }
+
+// ensure makes the network if it is not there.
+func (b *bridge) ensure(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, err := b.engine.NetworkInspect(ctx, b.name(), client.NetworkInspectOptions{})
+	if errdefs.IsNotFound(err) {
+		_, err = b.engine.NetworkCreate(ctx, b.name(), client.NetworkCreateOptions{
+			Driver: "bridge", Internal: true,
+			Options: map[string]string{
+				"com.docker.network.bridge.name":       b.device(),
+				"com.docker.network.bridge.enable_icc": "false",
+			},
+			Labels: map[string]string{nodeLabel: b.node},
+		})
+		if errdefs.IsConflict(err) {
+			err = nil // another process of the node was quicker
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := net.InterfaceByName(b.device()); err != nil {
+		return faas.Errorf(faas.KindUnavailable,
+			"the Docker Engine's bridge %q is not on this machine, or in another network namespace; only runtimes like runc can be used", b.device())
+	}
+	return b.shut()
+}
+
+// remove removes the network unless it is in use.
+func (b *bridge) remove(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, err := b.engine.NetworkRemove(ctx, b.name(), client.NetworkRemoveOptions{})
+	switch {
+	case errdefs.IsNotFound(err), away(err):
+		return nil
+	case err != nil:
+		if errdefs.IsPermissionDenied(err) || errdefs.IsConflict(err) {
+			return nil // in use: by what a next run recovers
+		}
+		return err
+	}
+	return b.open()
+}
+
+// clear is remove, where there may well be no network: it asks only when the
+// bridge is here.
+func (b *bridge) clear(ctx context.Context) error {
+	if _, err := net.InterfaceByName(b.device()); err == nil {
+		return b.remove(ctx)
+	}
+	return nil
+}

@@ -1,0 +1,210 @@
+package dockertest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
+)
+
+const (
+	// sandboxName is what skips are reported under.
+	sandboxName = "docker"
+	// startTimeout bounds the wait for a daemon that has been started.
+	startTimeout = time.Minute
+	// keeperFD is the connection to the keeper.
+	keeperFD = 3
+)
+
+// Options configure the daemon.
+type Options struct {
+	// LiveRestore keeps containers alive while the daemon is away.
+	LiveRestore bool
+	// StorageDriver is that of images and containers; "" is the daemon's choice.
+	StorageDriver string
+}
+
+// A Daemon is the test binary's daemon. Its methods may be called
+// concurrently.
+type Daemon struct {
+	dir    string
+	keeper *os.File
+
+	mu      sync.Mutex
+	running bool
+	options Options
+}
+
+var daemon = sync.OnceValue(func() *Daemon {
+	return &Daemon{dir: os.Getenv(dirEnv), keeper: os.NewFile(keeperFD, "keeper")}
+})
+
+// Get returns the daemon, running with o. It skips t where there can be none.
+func Get(t testing.TB, o Options) *Daemon {
+	t.Helper()
+	if reason := unavailable(); reason != nil {
+		sandboxtest.Skip(t, sandboxName, reason)
+	}
+	if os.Getenv(dirEnv) == "" {
+		t.Fatal("TestMain does not call dockertest.Main")
+	}
+	d := daemon()
+	if err := d.with(o); err != nil {
+		t.Fatalf("start the test's own dockerd: %v", err)
+	}
+	return d
+}
+
+// unavailable tells why there can be no daemon here, nil if there can.
+func unavailable() sandboxtest.Reason {
+	if os.Geteuid() != 0 {
+		return sandboxtest.NotRoot{What: "start a dockerd of its own"}
+	}
+	for _, name := range []string{"dockerd", "runc", "iptables"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return sandboxtest.Missing{What: name, Remedy: "apt-get install docker.io"}
+		}
+	}
+	return nil
+}
+
+func socket(dir string) string { return filepath.Join(dir, "docker.sock") }
+
+// Host is the daemon's address, as in DOCKER_HOST.
+func (d *Daemon) Host() string { return "unix://" + socket(d.dir) }
+
+// Runtime is the path at which the daemon looks for the program of the OCI
+// runtime called name: "runsc" is registered. A test that uses it puts it there.
+func (d *Daemon) Runtime(name string) string { return runtimePath(d.dir, name) }
+
+func runtimePath(dir, name string) string { return filepath.Join(dir, "runtimes", name) }
+
+// with has the daemon run with o. A process that the tests have started has
+// no keeper and finds it running.
+func (d *Daemon) with(o Options) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !kept() {
+		return nil
+	}
+	same := fmt.Sprint(d.options) == fmt.Sprint(o)
+	if d.running && same {
+		return nil
+	}
+	if d.running {
+		if err := d.ask(request{Signal: syscall.SIGTERM}); err != nil {
+			return err
+		}
+	}
+	d.options = o
+	return d.start()
+}
+
+// Stop ends the daemon with sig and returns when it has ended.
+func (d *Daemon) Stop(sig syscall.Signal) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.running = false
+	return d.ask(request{Signal: sig})
+}
+
+// Start starts a daemon that was stopped and returns when it answers.
+func (d *Daemon) Start() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.start()
+}
+
+func (d *Daemon) start() error {
+	if err := d.ask(request{Start: &d.options}); err != nil {
+		return err
+	}
+	d.running = true
+	return await(d.dir, nil)
+}
+
+// ask has the keeper do something and waits until it is done.
+func (d *Daemon) ask(r request) error {
+	if err := json.NewEncoder(d.keeper).Encode(r); err != nil {
+		return fmt.Errorf("ask the keeper of the daemon: %w", err)
+	}
+	var answer string
+	if err := json.NewDecoder(d.keeper).Decode(&answer); err != nil {
+		return fmt.Errorf("ask the keeper of the daemon: %w", err)
+	}
+	if answer != "" {
+		return errors.New(answer)
+	}
+	return nil
+}
+
+// Docker runs Docker's own client and returns what it prints.
+func (d *Daemon) Docker(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "docker", append([]string{"--host", d.Host()}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("docker %v: %w: %s", args, err, out)
+	}
+	return string(out), nil
+}
+
+// await waits until the daemon in dir answers, or has ended.
+func await(dir string, ended <-chan struct{}) error {
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket(dir))
+		},
+	}}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	for {
+		err := ping(ctx, &client)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ended:
+			return fmt.Errorf("dockerd ended: %s", words(dir))
+		case <-ctx.Done():
+			return fmt.Errorf("dockerd does not answer: %w: %s", err, words(dir))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func ping(ctx context.Context, client *http.Client) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/_ping", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("ping: %s", resp.Status)
+	}
+	return nil
+}
+
+// words returns the end of the daemon's log.
+func words(dir string) string {
+	log, err := os.ReadFile(filepath.Join(dir, "dockerd.log"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(log[max(0, len(log)-2000):])
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/image/closure"
+	"github.com/unifaas/unifaas/test/guest/job"
+)
+
+// A builder makes the initial file system of the guest.
+type builder struct {
+	out     string // folder for what is made
+	kernel  kernel
+	busybox string        // a static busybox
+	extra   []string      // flags for every test
+	timeout time.Duration // of each job
+}
+
+// guestRoot is the folder that the guest's init makes its root.
+const guestRoot = "/root-to-be"
+
+// build makes everything that tasks need and returns the archive's path.
+func (b builder) build(ctx context.Context, tasks []task) (string, error) {
+	file := filepath.Join(b.out, "initial.cpio")
+	f, err := os.Create(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	a := newArchive(f)
+	a.folder("/dev") // where the kernel finds its console
+	if err := b.programs(ctx, a); err != nil {
+		return "", err
+	}
+	var jobs []job.Job
+	for _, t := range tasks {
+		j, err := b.task(ctx, a, t)
+		if err != nil {
+			return "", fmt.Errorf("task %s: %w", t.name, err)
+		}
+		jobs = append(jobs, j)
+	}
+	text, err := json.Marshal(jobs)
+	if err != nil {
+		return "", err
+	}
+	a.text(guestRoot+job.File, string(text))
+	return file, errors.Join(a.close(), f.Close())
+}
+
+// programs puts what every guest has.
+func (b builder) programs(ctx context.Context, a *archive) error {
+	for _, p := range []struct{ name, pkg, at string }{
+		{"init", "./test/guest/init", "/init"},
+		{"platform", "./test/guest/platform", guestRoot + "/platform"},
+		{"program", "./internal/sandbox/sandboxtest/guest/cmd", guestRoot + guestProgram},
+	} {
+		file := filepath.Join(b.out, p.name)
+		if err := goTool(ctx, "build", "-trimpath", "-ldflags", "-s -w", "-o", file, p.pkg); err != nil {
+			return err
+		}
+		a.file(p.at, file)
+	}
+	a.file(guestRoot+"/bin/busybox", b.busybox)
+	a.file(guestRoot+"/unifaas", "build/unifaas")
+	a.tree(guestRoot+"/functions/hello-go", "build/functions/hello-go")
+	a.text(guestRoot+"/etc/passwd", "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
+	a.text(guestRoot+"/etc/group", "root:x:0:\nnogroup:x:65534:\n")
+	return nil
+}
+
+// task puts what a task needs and returns the job that it becomes.
+func (b builder) task(ctx context.Context, a *archive, t task) (job.Job, error) {
+	modules, err := b.kernel.withNeeded(t.modules)
+	if err != nil {
+		return job.Job{}, err
+	}
+	j := t.job(modules, b.extra, b.timeout)
+	for _, m := range modules {
+		a.file(guestRoot+filepath.Join(guestModules, m+".ko"), b.kernel.modules[m])
+	}
+	for _, p := range t.programs {
+		if err := putProgram(a, p); err != nil {
+			return j, err
+		}
+	}
+	if t.pkg == "" {
+		return j, nil
+	}
+	file := filepath.Join(b.out, strings.ReplaceAll(t.pkg, "/", "-")+".test")
+	if err := goTool(ctx, "test", "-c", "-trimpath", "-ldflags", "-s -w", "-o", file, "./"+t.pkg); err != nil {
+		return j, err
+	}
+	a.file(guestRoot+j.Dir+"/test", file)
+	if data := filepath.Join(t.pkg, "testdata"); exists(data) {
+		a.tree(guestRoot+j.Dir+"/testdata", data)
+	}
+	return j, nil
+}
+
+// putProgram puts a program of the host, with the libraries that it needs.
+func putProgram(a *archive, name string) error {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return fmt.Errorf("%w; install it", err)
+	}
+	needed, err := closure.NewFinder("/etc/ld.so.cache", filepath.SplitList(os.Getenv("PATH"))).Find(path)
+	if err != nil {
+		return err
+	}
+	files := append([]string{path}, needed.Files...)
+	// Links first: one may be a folder of the files.
+	slices.SortStableFunc(files, func(x, y string) int { return isLink(y) - isLink(x) })
+	for _, file := range files {
+		if isLink(file) == 0 {
+			a.file(guestRoot+file, file)
+			continue
+		}
+		target, err := os.Readlink(file)
+		if err != nil {
+			return err
+		}
+		a.link(guestRoot+file, target)
+	}
+	for at, target := range needed.Links {
+		a.link(guestRoot+at, target)
+	}
+	return nil
+}
+
+func isLink(path string) int {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSymlink != 0 {
+		return 1
+	}
+	return 0
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func goTool(ctx context.Context, args ...string) error {
+	return command(ctx, "", []string{"CGO_ENABLED=0"}, "go", args...)
+}
