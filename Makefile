@@ -47,7 +47,7 @@ bench: build functions ## measure against nginx, runsc and docker, into build/be
 
 .PHONY: lint
 lint: $(GOLANGCI) ## check the code; builds the linter when it is not there yet
-	@for script in .ci/run scripts/functions scripts/apt-deps scripts/test; do bash -n $$script; done
+	@for script in .ci/run scripts/functions scripts/apt-deps scripts/test test/guest/go.sh; do bash -n $$script; done
 	$(GOLANGCI) run --allow-parallel-runners ./...
 
 $(GOLANGCI):

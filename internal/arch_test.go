@@ -118,7 +118,7 @@ var rules = []rule{
 		return path == "internal/sandbox" && imported != "internal/faas"
 	}},
 	{"what stands beside the layers knows none but the domain and the contract", func(path, imported string) bool {
-		beside := within(path, "internal/catalog", "internal/image", "internal/http1", "internal/oci", "internal/host", "internal/erofs", "internal/logs", "internal/deploy")
+		beside := within(path, "internal/catalog", "internal/image", "internal/http1", "internal/oci", "internal/host", "internal/erofs", "internal/logs", "internal/deploy", "internal/callback")
 		return beside && layer(imported) > 1
 	}},
 	{"the host's plumbing has no policy", func(path, imported string) bool {

@@ -95,7 +95,7 @@ func (c *imagePruneCmd) Run(e *env) error {
 		for _, r := range pruned.References {
 			fmt.Fprintln(w, r)
 		}
-		fmt.Fprintf(w, "removed %d root file systems and %d files, %s\n", pruned.Trees, pruned.Files, mebibytes(pruned.Bytes))
+		fmt.Fprintf(w, "removed %d root file systems and %d files, %.1f MiB\n", pruned.Trees, pruned.Files, float64(pruned.Bytes)/(1<<20))
 	})
 }
 

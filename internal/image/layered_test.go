@@ -2,12 +2,14 @@ package image_test
 
 import (
 	"archive/tar"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/image/imagetest"
@@ -162,6 +164,37 @@ func (p *place) nothingLeft() {
 		rootfs := filepath.Join(p.state, "trees", e.Name(), "rootfs")
 		if err := p.store.Verify(p.t.Context(), faas.Image{Rootfs: rootfs}); err != nil {
 			p.t.Error(err)
+		}
+	}
+}
+
+// Owners, modes and attributes arrive, and what shares content but not those
+// is two files.
+func TestMetadataArrives(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give files away")
+	}
+	attr := map[string]string{"SCHILY.xattr.user.a": "1"}
+	archive := imagetest.Tar(t, map[string]string{"a": "same", "b": "same", "c": "same"},
+		tar.Header{Name: "a", Mode: 0o4711, Uid: 7, Gid: 8}, tar.Header{Name: "b", PAXRecords: attr},
+		tar.Header{Name: "c"}, tar.Header{Name: "d", Typeflag: tar.TypeDir, Mode: 0o1777, PAXRecords: attr})
+	p := newPlace(t)
+	img := p.resolve(p.function("oci", imagetest.WriteLayout(t, imagetest.Image{Layers: []imagetest.Layer{imagetest.Plain(archive)}})))
+	a, b, c, d := p.lstat(img, "a"), p.lstat(img, "b"), p.lstat(img, "c"), p.lstat(img, "d")
+	if a.Mode&0o7777 != 0o4711 || a.Uid != 7 || a.Gid != 8 || d.Mode&0o7777 != 0o1777 {
+		t.Errorf("%+v %+v", a, d)
+	}
+	if a.Ino == b.Ino || b.Ino == c.Ino {
+		t.Error("files with other metadata are one")
+	}
+	for name, want := range map[string]string{"b": "1", "c": "", "d": "1"} {
+		value := make([]byte, 9)
+		n, err := unix.Getxattr(filepath.Join(img.Rootfs, name), "user.a", value)
+		if errors.Is(err, unix.ENOTSUP) {
+			t.Skip("the file system has no attributes of users")
+		}
+		if string(value[:max(n, 0)]) != want {
+			t.Errorf("%s has %q, %v", name, value, err)
 		}
 	}
 }

@@ -22,18 +22,18 @@ type Listed struct {
 	Functions []string
 }
 
-// listPin describes a pinned image, without what others share.
-func (s *Store) listPin(p Pin, rec imageRecord) (Listed, error) {
-	l := Listed{Source: p.Reference, Digest: p.Digest, Pulled: p.Pulled}
-	t, err := s.cas.Manifest(rec.Tree)
+// listed returns what List says of a source.
+func (s *Store) listed(ctx context.Context, source string) (Listed, error) {
+	list, err := s.List(ctx, nil)
 	if err != nil {
-		return l, err
+		return Listed{}, err
 	}
-	_ = t.Walk(func(_ string, n tree.Node) error { // f never fails
-		l.Size += n.Size
-		return nil
-	})
-	return l, nil
+	for _, l := range list {
+		if l.Source == source {
+			return l, nil
+		}
+	}
+	return Listed{}, faas.Errorf(faas.KindBusy, "image %q went from the store while it was being pulled", source)
 }
 
 // List returns the images of the store: those that are pinned, those that the

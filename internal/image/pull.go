@@ -74,7 +74,7 @@ func (s *Store) Pull(ctx context.Context, reference string) (Listed, error) {
 	if got.pin, err = s.setPin(ctx, ref, got.pin); err != nil {
 		return Listed{}, err
 	}
-	return s.listPin(got.pin, got.rec)
+	return s.listed(ctx, got.pin.Reference)
 }
 
 // pullNow pulls a reference, at want.Digest where that is set, and pins it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -27,11 +28,15 @@ type driver struct {
 	mu     sync.Mutex
 	probed time.Time // zero: not yet
 	caps   sandbox.Capabilities
+	closed bool
 }
 
 func (d *driver) capabilities(ctx context.Context) sandbox.Capabilities {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return sandbox.Capabilities{Reason: "the platform is stopping"}
+	}
 	if d.probed.IsZero() || !d.caps.Works && time.Since(d.probed) > probeAgain {
 		// Not under the caller's cancellation: the answer is everybody's.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
@@ -39,6 +44,18 @@ func (d *driver) capabilities(ctx context.Context) sandbox.Capabilities {
 		d.caps, d.probed = d.Probe(ctx), time.Now()
 	}
 	return d.caps
+}
+
+// close waits for a probe under way, allows no other, and gives up what the
+// driver keeps beside instances.
+func (d *driver) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	if c, ok := d.Driver.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }
 
 // Status tells whether one sandbox works here.

@@ -11,7 +11,6 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -84,9 +83,7 @@ func (l *Launcher) Close() error {
 	l.undoing.Wait()
 	var errs []error
 	for _, name := range l.order {
-		if c, ok := l.drivers[name].Driver.(io.Closer); ok {
-			errs = append(errs, c.Close())
-		}
+		errs = append(errs, l.drivers[name].close())
 	}
 	return errors.Join(errs...)
 }

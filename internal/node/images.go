@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 
 	"github.com/unifaas/unifaas/internal/control"
 	"github.com/unifaas/unifaas/internal/faas"
@@ -41,7 +42,7 @@ func (b *backend) PruneImages(ctx context.Context, all bool) (control.PrunedImag
 		}
 	}
 	p, err := b.images.PruneImages(ctx, image.PruneOptions{Keep: keep, Asked: all, Loaded: true})
-	return prunedImages(p), err
+	return prunedImages(p), errors.Join(err, b.launcher.Prune(keep, 0))
 }
 
 func prunedImages(p image.Pruned) control.PrunedImages {

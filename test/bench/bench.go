@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/test/bench/measure"
 	"github.com/unifaas/unifaas/test/bench/proc"
 )
@@ -28,6 +29,7 @@ func legs() []leg {
 		{"memory", (*bench).memory},
 		{"cold", (*bench).cold},
 		{"burst", (*bench).burst},
+		{"instance", (*bench).instance},
 		{"warm", (*bench).warm},
 		{"soak", (*bench).soak},
 	}
@@ -51,6 +53,7 @@ type scale struct {
 	functions   int // registered, for the memory of an idle platform
 	idle        time.Duration
 	instances   int // warm, for the memory under load
+	requests    int // to an instance whose memory is measured
 	soak        time.Duration
 	soakRate    int // requests per second
 	calibration time.Duration
@@ -59,7 +62,7 @@ type scale struct {
 func fullScale() scale {
 	return scale{
 		warmRounds: 9, warmRun: 3 * time.Second, coldRounds: 25, burstRounds: 3, burst: 100,
-		functions: 1000, idle: time.Minute, instances: 100, soak: 5 * time.Minute, soakRate: 5000,
+		functions: 1000, idle: time.Minute, instances: 100, requests: 1000, soak: 5 * time.Minute, soakRate: 5000,
 		calibration: 10 * time.Second,
 	}
 }
@@ -78,6 +81,7 @@ type bench struct {
 	work    string // folder of everything, removed at the end
 	unifaas string // absolute path of the platform
 	program string // the benchmark function, a static binary
+	rev     *faas.Revision
 	group   *proc.Group
 }
 
@@ -129,6 +133,9 @@ func newBench(ctx context.Context, o options) (_ *bench, err error) {
 	}
 	b.group = proc.NewGroup(logs)
 	b.program, err = b.build(ctx, "benchmark", "./functions/benchmark")
+	if err == nil {
+		b.rev, err = b.revision()
+	}
 	if err != nil {
 		return nil, errors.Join(err, b.close())
 	}

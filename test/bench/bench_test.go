@@ -15,6 +15,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"go.uber.org/goleak"
 
+	"github.com/unifaas/unifaas/internal/control"
 	"github.com/unifaas/unifaas/test/bench/load"
 	"github.com/unifaas/unifaas/test/bench/measure"
 )
@@ -26,7 +27,11 @@ func TestOptions(t *testing.T) {
 	if err != nil || !slices.Equal(o.only, []string{"warm", "cold"}) || !o.quick || o.check {
 		t.Errorf("%+v, %v", o, err)
 	}
-	for _, args := range [][]string{{"-only", "wram"}, {"warm"}, {"-fast"}} {
+	o, err = parseOptions([]string{"-sandbox", "runc"}, io.Discard)
+	if err != nil || !slices.Equal(o.sandboxes, []string{"runc"}) {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for _, args := range [][]string{{"-only", "wram"}, {"warm"}, {"-fast"}, {"-sandbox", "rnuc"}} {
 		if _, err := parseOptions(args, io.Discard); err == nil {
 			t.Errorf("%v was accepted", args)
 		}
@@ -38,30 +43,87 @@ func TestInterleaveTurnsTheOrder(t *testing.T) {
 	fixed := func(name string, value float64) contender {
 		return contender{name, func(context.Context, int) (float64, error) { order += name; return value, nil }}
 	}
-	samples, err := interleave(t.Context(), 3, []contender{fixed("a", 1), fixed("b", 2), fixed("c", 3)})
-	if err != nil {
+	r := interleave(t.Context(), 3, []contender{fixed("a", 1), fixed("b", 2), fixed("c", 3)})
+	if err := r.err(); err != nil {
 		t.Fatal(err)
 	}
 	if order != "abcbcacab" {
 		t.Errorf("order was %s", order)
 	}
-	if !slices.Equal(samples["b"], measure.Sample{2, 2, 2}) {
-		t.Errorf("samples are %v", samples)
+	if !slices.Equal(r.samples["b"], measure.Sample{2, 2, 2}) {
+		t.Errorf("samples are %v", r.samples)
 	}
 }
 
-func TestInterleaveKeepsWhatItHas(t *testing.T) {
+func TestInterleaveGoesOnWithoutWhoFails(t *testing.T) {
 	broken := errors.New("broken")
-	samples, err := interleave(t.Context(), 3, []contender{
+	r := interleave(t.Context(), 3, []contender{
 		{"a", func(_ context.Context, round int) (float64, error) {
 			if round == 1 {
 				return 0, broken
 			}
 			return 7, nil
 		}},
+		{"b", func(context.Context, int) (float64, error) { return 3, nil }},
 	})
-	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "round 2") || !slices.Equal(samples["a"], measure.Sample{7}) {
-		t.Errorf("%v, %v", samples, err)
+	if err := r.err(); !errors.Is(err, broken) || !strings.Contains(err.Error(), "round 2") {
+		t.Errorf("error is %v", err)
+	}
+	if !slices.Equal(r.samples["a"], measure.Sample{7}) || !slices.Equal(r.samples["b"], measure.Sample{3, 3, 3}) {
+		t.Errorf("samples are %v", r.samples)
+	}
+	row := r.compare("x", "ms", "a", rival{"b", measure.AtMost(9)})
+	if !row.Missed() || row.Valid || !strings.Contains(row.Note, "broken") {
+		t.Errorf("the row of a contender that failed is %+v", row)
+	}
+}
+
+func TestContestantWhoIsAbsentIsNamed(t *testing.T) {
+	fixed := func(context.Context, int) (float64, error) { return 3, nil }
+	r := interleave(t.Context(), 2, []contender{{"a", fixed}})
+	r.absent = map[string]error{"b": errors.New("not installed")}
+	if row := r.compare("x", "ms", "a", rival{"b", measure.AtMost(9)}); !row.Missed() || row.Note != "b: not installed" {
+		t.Errorf("row is %+v", row)
+	}
+	if err := r.err(); err != nil {
+		t.Errorf("what is not there is no failure: %v", err)
+	}
+}
+
+func TestContests(t *testing.T) {
+	for _, c := range contests(nil) {
+		if len(c.cold) == 0 || c.burst.bound == nil || c.rounds == 0 {
+			t.Errorf("%s is compared with nobody: %+v", c.sandbox, c)
+		}
+	}
+	if some := contests([]string{"runc"}); len(some) != 1 || some[0].sandbox != "runc" {
+		t.Errorf("only runc: %+v", some)
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	found := []control.Sandbox{{Name: "a", Works: true}, {Name: "b", Reason: "no such device", Remedy: "plug it in"}}
+	for sandbox, want := range map[string]string{"a": "", "b": "sandbox b: no such device; plug it in", "c": "doctor knows no sandbox c"} {
+		said := ""
+		if err := verdict(found, sandbox); err != nil {
+			said = err.Error()
+		}
+		if said != want {
+			t.Errorf("%s: %q, not %q", sandbox, said, want)
+		}
+	}
+}
+
+func TestParseRollup(t *testing.T) {
+	const text = "00400000-7fff00000000 ---p 00000000 00:00 0 [rollup]\nRss: 9000 kB\nPss: 7000 kB\n" +
+		"Private_Clean:      1024 kB\nPrivate_Dirty:      2048 kB\nPrivate_Hugetlb:       0 kB\n"
+	if p, err := parseRollup(text); err != nil || p.clean != 1 || p.dirty != 2 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	for _, bad := range []string{"", "Private_Clean: 1 kB\n", "Private_Clean: much\nPrivate_Dirty: 1 kB\n"} {
+		if _, err := parseRollup(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
 	}
 }
 
@@ -86,7 +148,7 @@ func TestParseStatus(t *testing.T) {
 
 func TestFunctionsAreTOML(t *testing.T) {
 	for _, f := range []function{
-		coldFunction(),
+		coldFunction("gvisor"),
 		{sandbox: "auto", port: 4711, concurrency: 64, instances: 1, cpus: 2},
 	} {
 		var read struct {

@@ -12,62 +12,70 @@ import (
 	"github.com/unifaas/unifaas/test/bench/peers"
 )
 
-const burstPeer = "bare runsc, a loop per core"
-
-var burstBound = measure.AtMost(1.2)
-
-// burst compares many cold starts at once. Ours must queue them itself; the
-// peer is a loop that knows how many the machine can take.
+// burst compares many cold starts at once, one sandbox after the other. Ours
+// must queue them itself; the peer is a loop that knows how many the machine
+// can take.
 func (b *bench) burst(ctx context.Context) ([]measure.Row, error) {
-	name := fmt.Sprintf("burst of %d cold starts, total", b.scale.burst)
-	missing := func(why error) []measure.Row {
-		return []measure.Row{measure.Missing(name, "s", burstPeer, burstBound, why.Error())}
+	var rows []measure.Row
+	var errs []error
+	for _, c := range contests(b.options.sandboxes) {
+		row, err := b.burstContest(ctx, c)
+		rows, errs = append(rows, row), append(errs, err)
+		if ctx.Err() != nil {
+			break
+		}
 	}
-	ours, err := b.startUnifaas(ctx, "burst", map[string]function{"benchmark": coldFunction()})
-	if err != nil {
-		return missing(err), err
-	}
-	runsc, err := b.newRunsc("burst-runsc")
-	if err != nil {
-		return missing(err), errors.Join(err, b.group.StopAll())
-	}
-	// The first start makes the image; it belongs to the deployment.
-	_, err = b.coldOurs(ours)(ctx, 0)
-	unanswered := 0
-	var samples map[string]measure.Sample
+	return rows, errors.Join(errs...)
+}
+
+func (b *bench) burstContest(ctx context.Context, c contest) (measure.Row, error) {
+	name := fmt.Sprintf("burst of %d cold starts, total%s", b.scale.burst, c.label)
+	loop := rival{c.burst.peer + ", a loop per core", c.burst.bound}
+	f := b.newField("burst-" + c.sandbox)
+	ours, err := f.ours(ctx, c.sandbox)
+	var peer peers.Peer
 	if err == nil {
-		samples, err = interleave(ctx, b.scale.burstRounds, []contender{
-			{"ours", func(ctx context.Context, _ int) (float64, error) {
-				took, failed, err := b.burstOurs(ctx, ours)
-				unanswered += failed
-				return took.Seconds(), err
-			}},
-			{"runsc", func(ctx context.Context, _ int) (float64, error) {
-				took, err := b.burstRunsc(ctx, runsc)
-				return took.Seconds(), err
-			}},
-		})
+		peer, err = f.peer(ctx, c.burst.peer)
 	}
-	err = errors.Join(err, runsc.Close(), b.group.StopAll())
-	if len(samples["ours"]) == 0 {
-		return missing(err), err
+	if err != nil {
+		b.say("without %s: %v", c.ours(), err)
+		return measure.Missing(name, "s", loop.peer, loop.bound, err.Error()), f.close()
 	}
-	row := measure.Compare(name, "s", samples["ours"], burstPeer, samples["runsc"], burstBound)
+	rounds, unanswered := b.scale.burstRounds*c.rounds, 0
+	contenders := []contender{
+		{c.ours(), func(ctx context.Context, _ int) (float64, error) {
+			took, failed, err := b.burstOurs(ctx, ours)
+			unanswered += failed
+			return took.Seconds(), err
+		}},
+		{loop.peer, func(ctx context.Context, _ int) (float64, error) {
+			took, err := b.burstPeer(ctx, peer)
+			return took.Seconds(), err
+		}},
+	}
+	// The first start of each makes images and fills caches.
+	first := interleave(ctx, 1, []contender{{c.ours(), coldOurs(ours)}, {loop.peer, coldPeer(peer)}})
+	r := first
+	if first.err() == nil {
+		r = interleave(ctx, rounds, contenders)
+	} else {
+		clear(r.samples)
+	}
+	row := r.compare(name, "s", c.ours(), loop)
 	if unanswered > 0 {
-		row = row.Invalid(fmt.Sprintf("%d of %d requests were not answered with 200", unanswered, b.scale.burst*b.scale.burstRounds))
+		row = row.Invalid(fmt.Sprintf("%d of %d requests were not answered with 200", unanswered, b.scale.burst*rounds))
 	}
-	return []measure.Row{row}, err
+	return row, errors.Join(r.err(), f.close())
 }
 
 // burstOurs sends all requests at once and returns how long it took until the
 // last was answered and how many got something else than 200.
 func (b *bench) burstOurs(ctx context.Context, p *platform) (time.Duration, int, error) {
-	client := newClient()
 	failures := make([]error, b.scale.burst)
 	var requests sync.WaitGroup
 	started := time.Now()
 	for i := range failures {
-		requests.Go(func() { _, failures[i] = timeRequest(ctx, client, p.hello()) })
+		requests.Go(func() { _, failures[i] = timeRequest(ctx, p.client, p.hello()) })
 	}
 	requests.Wait()
 	took := time.Since(started)
@@ -83,49 +91,53 @@ func (b *bench) burstOurs(ctx context.Context, p *platform) (time.Duration, int,
 	return took, failed, p.awaitInstances(ctx, 0)
 }
 
-// burstRunsc starts as many sandboxes, as parallel as there are cores, each
+// burstPeer starts as many instances, as parallel as there are cores, each
 // killed as soon as it has answered: a single-use instance without a platform.
 // Making what a start needs and clearing it away afterwards is not timed.
-func (b *bench) burstRunsc(ctx context.Context, runsc *peers.Runsc) (time.Duration, error) {
-	todo := make(chan *peers.Bare, b.scale.burst)
-	var sandboxes []*peers.Bare
-	var errs []error
+func (b *bench) burstPeer(ctx context.Context, peer peers.Peer) (time.Duration, error) {
+	var instances []peers.Instance
+	var failed error
 	for range b.scale.burst {
-		bare, err := runsc.Prepare()
+		i, err := peer.Prepare()
 		if err != nil {
-			errs = append(errs, err)
+			failed = err
 			break
 		}
-		sandboxes = append(sandboxes, bare)
-		todo <- bare
+		instances = append(instances, i)
+	}
+	started := time.Now()
+	if failed == nil {
+		failed = perCore(instances, func(i peers.Instance) error { return startAndKill(ctx, i) })
+	}
+	took := time.Since(started)
+	return took, errors.Join(failed, perCore(instances, peers.Instance.Delete))
+}
+
+// perCore calls f for each instance, in as many loops as there are cores.
+func perCore(instances []peers.Instance, f func(peers.Instance) error) error {
+	todo := make(chan peers.Instance, len(instances))
+	for _, i := range instances {
+		todo <- i
 	}
 	close(todo)
-	var mu sync.Mutex
-	var workers sync.WaitGroup
-	started := time.Now()
-	for range runtime.NumCPU() {
-		workers.Go(func() {
-			for bare := range todo {
-				err := startAndKill(ctx, bare)
-				mu.Lock()
-				errs = append(errs, err)
-				mu.Unlock()
+	errs := make([]error, runtime.NumCPU())
+	var loops sync.WaitGroup
+	for n := range errs {
+		loops.Go(func() {
+			for i := range todo {
+				errs[n] = errors.Join(errs[n], f(i))
 			}
 		})
 	}
-	workers.Wait()
-	took := time.Since(started)
-	for _, bare := range sandboxes {
-		errs = append(errs, bare.Delete())
-	}
-	return took, errors.Join(errs...)
+	loops.Wait()
+	return errors.Join(errs...)
 }
 
-func startAndKill(ctx context.Context, bare *peers.Bare) error {
+func startAndKill(ctx context.Context, i peers.Instance) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	if _, err := bare.Start(ctx, helloPath); err != nil {
+	if _, err := i.Start(ctx, helloPath); err != nil {
 		return err
 	}
-	return bare.Kill()
+	return i.Kill()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"time"
 
@@ -16,16 +17,6 @@ const coldStart = "cold start until 200"
 
 // startLimit bounds one cold start, ours or a peer's.
 const startLimit = time.Minute
-
-var (
-	runscBound  = measure.AtMost(1.15)
-	dockerBound = measure.AtMost(0.6)
-)
-
-// newClient returns a client that makes a connection for each request.
-func newClient() *http.Client {
-	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: startLimit}
-}
 
 // timeRequest returns how long it takes until url has answered 200.
 func timeRequest(ctx context.Context, client *http.Client, url string) (time.Duration, error) {
@@ -47,79 +38,57 @@ func timeRequest(ctx context.Context, client *http.Client, url string) (time.Dur
 	return took, err
 }
 
-// cold compares the first request to a function that has no instance.
+// cold compares the first request to a function that has no instance: all
+// sandboxes and all peers in the same rounds.
 func (b *bench) cold(ctx context.Context) ([]measure.Row, error) {
-	missing := func(why error) []measure.Row {
-		return []measure.Row{
-			measure.Missing(coldStart, "ms", "bare runsc", runscBound, why.Error()),
-			measure.Missing(coldStart, "ms", "docker run (bridge)", dockerBound, why.Error()),
+	f := b.newField("cold")
+	contests := contests(b.options.sandboxes)
+	contenders, absent := f.coldContenders(ctx, contests)
+	// A round that does not count: images are made, files come into the cache.
+	first := interleave(ctx, 1, contenders)
+	r := interleave(ctx, b.scale.coldRounds, first.fit(contenders))
+	maps.Copy(r.failed, first.failed)
+	r.absent = absent
+	var rows []measure.Row
+	for _, c := range contests {
+		for _, rival := range c.cold {
+			rows = append(rows, r.compare(coldStart+c.label, "ms", c.ours(), rival))
 		}
 	}
-	ours, err := b.startUnifaas(ctx, "cold", map[string]function{"benchmark": coldFunction()})
-	if err != nil {
-		return missing(err), err
-	}
-	runsc, err := b.newRunsc("cold-runsc")
-	if err != nil {
-		return missing(err), errors.Join(err, b.group.StopAll())
-	}
-	docker, dockerErr := b.newDocker(ctx)
-	contenders := []contender{{"ours", b.coldOurs(ours)}, {"runsc", coldRunsc(runsc)}}
-	if dockerErr == nil {
-		contenders = append(contenders, contender{"docker", coldDocker(docker)})
-	}
-	// A round that does not count: images are made, files come into the cache.
-	_, err = interleave(ctx, 1, contenders)
-	var samples map[string]measure.Sample
-	if err == nil {
-		samples, err = interleave(ctx, b.scale.coldRounds, contenders)
-	}
-	if dockerErr == nil {
-		err = errors.Join(err, docker.Close())
-	}
-	err = errors.Join(err, runsc.Close(), b.group.StopAll())
-	if err != nil && len(samples["ours"]) == 0 {
-		return missing(err), err
-	}
-	rows := []measure.Row{measure.Compare(coldStart, "ms", samples["ours"], "bare runsc", samples["runsc"], runscBound)}
-	if dockerErr != nil {
-		return append(rows, measure.Missing(coldStart, "ms", "docker run (bridge)", dockerBound, dockerErr.Error())), err
-	}
-	return append(rows, measure.Compare(coldStart, "ms", samples["ours"], "docker run (bridge)", samples["docker"], dockerBound)), err
+	return rows, errors.Join(r.err(), f.close())
 }
 
-func (b *bench) newRunsc(name string) (*peers.Runsc, error) {
-	dir, err := b.dir(name)
-	if err != nil {
-		return nil, err
+// coldContenders returns all that compete, and why others don't.
+func (f *field) coldContenders(ctx context.Context, contests []contest) (contenders []contender, absent map[string]error) {
+	absent = map[string]error{}
+	add := func(name string, run measurement, err error) {
+		if err != nil {
+			f.bench.say("without %s: %v", name, err)
+			absent[name] = err
+			return
+		}
+		contenders = append(contenders, contender{name, run})
 	}
-	rev, err := b.revision()
-	if err != nil {
-		return nil, err
+	seen := map[string]bool{}
+	for _, c := range contests {
+		p, err := f.ours(ctx, c.sandbox)
+		add(c.ours(), coldOurs(p), err)
+		for _, rival := range c.cold {
+			if !seen[rival.peer] {
+				seen[rival.peer] = true
+				peer, err := f.peer(ctx, rival.peer)
+				add(rival.peer, coldPeer(peer), err)
+			}
+		}
 	}
-	return peers.NewRunsc(b.unifaas, dir, rev)
-}
-
-func (b *bench) newDocker(ctx context.Context) (*peers.Docker, error) {
-	dir, err := b.dir("docker")
-	if err != nil {
-		return nil, err
-	}
-	rev, err := b.revision()
-	if err != nil {
-		return nil, err
-	}
-	return peers.NewDocker(ctx, b.group, dir, rev, b.program)
+	return contenders, absent
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
 
-type measurement = func(context.Context, int) (float64, error)
-
-func (b *bench) coldOurs(p *platform) measurement {
-	client := newClient()
+func coldOurs(p *platform) measurement {
 	return func(ctx context.Context, _ int) (float64, error) {
-		took, err := timeRequest(ctx, client, p.hello())
+		took, err := timeRequest(ctx, p.client, p.hello())
 		if err != nil {
 			return 0, err
 		}
@@ -127,27 +96,15 @@ func (b *bench) coldOurs(p *platform) measurement {
 	}
 }
 
-func coldRunsc(runsc *peers.Runsc) measurement {
+func coldPeer(peer peers.Peer) measurement {
 	return func(ctx context.Context, _ int) (float64, error) {
 		ctx, cancel := context.WithTimeout(ctx, startLimit)
 		defer cancel()
-		bare, err := runsc.Prepare()
+		instance, err := peer.Prepare()
 		if err != nil {
 			return 0, err
 		}
-		took, err := bare.Start(ctx, helloPath)
-		return milliseconds(took), errors.Join(err, bare.Delete())
-	}
-}
-
-func coldDocker(docker *peers.Docker) measurement {
-	return func(ctx context.Context, _ int) (float64, error) {
-		ctx, cancel := context.WithTimeout(ctx, startLimit)
-		defer cancel()
-		took, remove, err := docker.Run(ctx, helloPath)
-		if remove != nil {
-			err = errors.Join(err, remove())
-		}
-		return milliseconds(took), err
+		took, err := instance.Start(ctx, helloPath)
+		return milliseconds(took), errors.Join(err, instance.Delete())
 	}
 }

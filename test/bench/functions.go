@@ -44,8 +44,8 @@ func (f function) toml(program string) string {
 
 // coldFunction is the function of the legs that measure starts: each request
 // gets an instance of its own.
-func coldFunction() function {
-	return function{sandbox: "gvisor", port: functionPort, concurrency: 1, singleUse: true, cpus: 1}
+func coldFunction(sandbox string) function {
+	return function{sandbox: sandbox, port: functionPort, concurrency: 1, singleUse: true, cpus: 1}
 }
 
 // writeFunctions makes a folder of functions for a platform.
@@ -79,7 +79,7 @@ func (b *bench) revision() (*faas.Revision, error) {
 	if err := os.WriteFile(filepath.Join(root, name), program, 0o755); err != nil {
 		return nil, err
 	}
-	f := coldFunction()
+	f := coldFunction("")
 	return &faas.Revision{
 		Function: faas.Function{Ref: faas.NewRef("benchmark"), Port: f.port, Limits: limits(f.cpus), Command: []string{"/" + name}},
 		Image:    faas.Image{Rootfs: root},

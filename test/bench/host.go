@@ -54,6 +54,7 @@ func newHost(ctx context.Context, b *bench) *host {
 	for program, argv := range map[string][]string{
 		"unifaas": {b.unifaas, "version"}, "go": {"go", "version"}, "nginx": {"/usr/sbin/nginx", "-v"},
 		"wrk": {"wrk", "-v"}, "docker": {"docker", "--version"}, "dockerd": {"dockerd", "--version"},
+		"runc": {"runc", "--version"},
 	} {
 		h.Versions[program] = firstLineOf(ctx, argv)
 	}

@@ -21,20 +21,24 @@ type options struct {
 	out     string // file of the rows; "" writes none
 	unifaas string
 	only    []string
-	quick   bool
-	check   bool
-	keep    bool
-	pprof   string
+	// sandboxes are those that legs cold, burst and instance measure; empty is
+	// all.
+	sandboxes []string
+	quick     bool
+	check     bool
+	keep      bool
+	pprof     string
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var o options
-	only := ""
+	only, sandboxes := "", ""
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.out, "out", "build/bench.json", "`file` for the rows; facts of the host go beside it, to *-host.json; empty writes nothing")
 	flags.StringVar(&o.unifaas, "unifaas", "build/unifaas", "the platform's `binary`")
 	flags.StringVar(&only, "only", "", "comma-separated `legs` to run: "+strings.Join(legNames(), ", ")+"; empty runs all")
+	flags.StringVar(&sandboxes, "sandbox", "", "comma-separated `sandboxes` for legs cold, burst and instance: "+strings.Join(sandboxNames(), ", ")+"; empty is all")
 	flags.BoolVar(&o.quick, "quick", false, "few and short rounds: shows that everything runs, not how fast")
 	flags.BoolVar(&o.check, "check", false, "exit with status 1 when a target is missed or was not measured")
 	flags.BoolVar(&o.keep, "keep", false, "keep the working folder with all logs")
@@ -45,16 +49,26 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unknown argument %q", flags.Arg(0))
 	}
-	for name := range strings.SplitSeq(only, ",") {
+	var err error
+	if o.only, err = choose("only", "leg", only, legNames()); err == nil {
+		o.sandboxes, err = choose("sandbox", "sandbox", sandboxes, sandboxNames())
+	}
+	return o, err
+}
+
+// choose returns the parts of a comma-separated list, each of which must be
+// among those that there are.
+func choose(flag, kind, list string, among []string) (chosen []string, err error) {
+	for name := range strings.SplitSeq(list, ",") {
 		if name = strings.TrimSpace(name); name == "" {
 			continue
 		}
-		if !slices.Contains(legNames(), name) {
-			return o, fmt.Errorf("-only: no leg %q; there are %s", name, strings.Join(legNames(), ", "))
+		if !slices.Contains(among, name) {
+			return chosen, fmt.Errorf("-%s: no %s %q; there are %s", flag, kind, name, strings.Join(among, ", "))
 		}
-		o.only = append(o.only, name)
+		chosen = append(chosen, name)
 	}
-	return o, nil
+	return chosen, nil
 }
 
 func main() { os.Exit(run(os.Args[1:])) }

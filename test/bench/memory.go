@@ -35,7 +35,7 @@ func (b *bench) memory(ctx context.Context) ([]measure.Row, error) {
 		functions[fmt.Sprintf("f%04d", i)] = function{sandbox: "gvisor", port: functionPort, concurrency: 1, cpus: 1}
 	}
 	started := time.Now()
-	p, err := b.startUnifaas(ctx, "memory", functions)
+	p, err := b.startUnifaas(ctx, "memory", functions, place{})
 	if err != nil {
 		return missing(err), err
 	}

@@ -1,11 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/control"
@@ -16,7 +22,20 @@ import (
 type platform struct {
 	*proc.Process
 	control *control.Client
-	gateway string // host:port
+	client  *http.Client // makes a connection for each request
+	gateway string       // host:port
+}
+
+// newClient returns a client for a platform in the network namespace ns.
+func newClient(ns *os.File) *http.Client {
+	dial := func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		err = proc.InNetNS(ns, func() error {
+			conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+			return err
+		})
+		return conn, err
+	}
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}, Timeout: startLimit}
 }
 
 // hello returns the URL of helloPath of the function "benchmark".
@@ -27,7 +46,7 @@ func (p *platform) hello() string {
 // startPlatform starts a platform that serves functions, with a state of its
 // own and everything else by default, and waits until it serves. args stand
 // before the flags that all platforms are started with.
-func (b *bench) startPlatform(ctx context.Context, name, exe string, functions map[string]function, args ...string) (*platform, error) {
+func (b *bench) startPlatform(ctx context.Context, name, exe string, functions map[string]function, at place, args ...string) (*platform, error) {
 	dir, err := b.dir(name)
 	if err != nil {
 		return nil, err
@@ -38,12 +57,12 @@ func (b *bench) startPlatform(ctx context.Context, name, exe string, functions m
 	}
 	cmd := exec.Command(exe, append(args, "--functions", folder, "--listen", "127.0.0.1:0",
 		"--admin-listen", "127.0.0.1:0", "--state-dir", filepath.Join(dir, "state"), "--run-dir", run)...)
-	cmd.Env = environment()
-	started, err := b.group.Start(name, cmd, proc.Options{Grace: 2 * time.Minute})
+	cmd.Env = append(environment(), at.env...)
+	started, err := b.group.Start(name, cmd, proc.Options{Grace: 2 * time.Minute, NetNS: at.netns})
 	if err != nil {
 		return nil, err
 	}
-	p := &platform{Process: started, control: control.NewClient(run)}
+	p := &platform{Process: started, control: control.NewClient(run), client: newClient(at.netns)}
 	err = await(ctx, p, loadDeadline, "serve its functions", func(ctx context.Context) (bool, error) {
 		status, err := p.control.Status(ctx)
 		p.gateway = status.Gateway
@@ -53,12 +72,61 @@ func (b *bench) startPlatform(ctx context.Context, name, exe string, functions m
 }
 
 // startUnifaas starts the product.
-func (b *bench) startUnifaas(ctx context.Context, name string, functions map[string]function) (*platform, error) {
-	config := filepath.Join(b.work, "unifaas.toml") // the machine's own must not count
-	if err := os.WriteFile(config, nil, 0o600); err != nil {
+func (b *bench) startUnifaas(ctx context.Context, name string, functions map[string]function, at place) (*platform, error) {
+	config, err := b.emptyConfig()
+	if err != nil {
 		return nil, err
 	}
-	return b.startPlatform(ctx, name, b.unifaas, functions, "--config", config, "up")
+	return b.startPlatform(ctx, name, b.unifaas, functions, at, "--config", config, "up")
+}
+
+// emptyConfig makes a configuration: the machine's own must not count.
+func (b *bench) emptyConfig() (string, error) {
+	config := filepath.Join(b.work, "unifaas.toml")
+	return config, os.WriteFile(config, nil, 0o600)
+}
+
+// examine returns why a sandbox does not work at a place, as the platform's
+// doctor says. name is that of a folder for it.
+func (b *bench) examine(ctx context.Context, name, sandbox string, at place) error {
+	config, err := b.emptyConfig()
+	if err != nil {
+		return err
+	}
+	dir, err := b.dir(name)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, b.unifaas, "--config", config, "doctor", "--json",
+		"--state-dir", filepath.Join(dir, "state"), "--run-dir", filepath.Join(dir, "run"))
+	cmd.Env = append(environment(), at.env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var said, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &complaint
+	if err := proc.InNetNS(at.netns, cmd.Start); err != nil {
+		return err
+	}
+	status := cmd.Wait() // an error where no sandbox works; the words count
+	var found []control.Sandbox
+	if err := json.Unmarshal(said.Bytes(), &found); err != nil {
+		return fmt.Errorf("ask doctor: %w: %s", errors.Join(status, err), bytes.TrimSpace(complaint.Bytes()))
+	}
+	return verdict(found, sandbox)
+}
+
+func verdict(found []control.Sandbox, sandbox string) error {
+	for _, s := range found {
+		switch {
+		case s.Name != sandbox:
+		case s.Works:
+			return nil
+		case s.Remedy != "":
+			return fmt.Errorf("sandbox %s: %s; %s", sandbox, s.Reason, s.Remedy)
+		default:
+			return fmt.Errorf("sandbox %s: %s", sandbox, s.Reason)
+		}
+	}
+	return fmt.Errorf("doctor knows no sandbox %s", sandbox)
 }
 
 // environment is ours without what would configure a platform.

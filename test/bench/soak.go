@@ -38,7 +38,7 @@ func (b *bench) soak(ctx context.Context) ([]measure.Row, error) {
 	}{
 		{"bare processes", b.startSoakProcesses, function{sandbox: "auto", port: functionPort}},
 		{"gVisor", func(ctx context.Context, f map[string]function) (*platform, error) {
-			return b.startUnifaas(ctx, "soak-gvisor", f)
+			return b.startUnifaas(ctx, "soak-gvisor", f, place{})
 		}, function{sandbox: "gvisor", port: functionPort}},
 	} {
 		name := fmt.Sprintf("RSS under load, %d warm instances, %s", b.scale.instances, variant.name)
@@ -65,7 +65,7 @@ func (b *bench) startSoakProcesses(ctx context.Context, functions map[string]fun
 	if err != nil {
 		return nil, err
 	}
-	return b.startPlatform(ctx, "soak-process", exe, functions)
+	return b.startPlatform(ctx, "soak-process", exe, functions, place{})
 }
 
 func (b *bench) openLoop(p *platform, rate int, d time.Duration) load.OpenLoop {

@@ -88,7 +88,7 @@ func (b *bench) startWarm(ctx context.Context, ways map[string]way) error {
 	// "auto" is the only sandbox that this platform has: a plain process.
 	ours, err := b.startPlatform(ctx, "warm-process", exe, map[string]function{
 		"benchmark": {sandbox: "auto", port: port, concurrency: many, instances: 1, cpus: runtime.NumCPU()},
-	}, args...)
+	}, place{}, args...)
 	if err == nil {
 		err = ours.awaitInstances(ctx, 1)
 	}
@@ -113,7 +113,7 @@ func (b *bench) startWarm(ctx context.Context, ways map[string]way) error {
 func (b *bench) startWarmGVisor(ctx context.Context) (way, error) {
 	p, err := b.startUnifaas(ctx, "warm-gvisor", map[string]function{
 		"benchmark": {sandbox: "gvisor", port: functionPort, concurrency: many, instances: 1, cpus: runtime.NumCPU()},
-	})
+	}, place{})
 	if err != nil {
 		return way{}, err
 	}
@@ -160,9 +160,9 @@ func (b *bench) loadWarm(ctx context.Context, wrk *load.Wrk, ways map[string]way
 				return r.P50US, err
 			}})
 	}
-	samples, err := interleave(ctx, b.scale.warmRounds, contenders)
-	maps.Copy(samples, costs)
-	return samples, err
+	r := interleave(ctx, b.scale.warmRounds, contenders)
+	maps.Copy(r.samples, costs)
+	return r.samples, r.err()
 }
 
 func key(name string, connections int) string { return fmt.Sprint(name, " ", connections) }

@@ -58,6 +58,11 @@ func (a *archive) text(name, content string) {
 	a.entry(name, typeFile|0o644, int64(len(content)), strings.NewReader(content))
 }
 
+// program puts an executable file of that content at name.
+func (a *archive) program(name, content string) {
+	a.entry(name, typeFile|0o755, int64(len(content)), strings.NewReader(content))
+}
+
 // link puts a symbolic link at name.
 func (a *archive) link(name, target string) {
 	a.entry(name, typeLink|0o777, int64(len(target)), strings.NewReader(target))

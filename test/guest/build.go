@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +25,11 @@ type builder struct {
 	extra   []string      // flags for every test
 	timeout time.Duration // of each job
 }
+
+// standIn is the guest's "go".
+//
+//go:embed go.sh
+var standIn string
 
 // guestRoot is the folder that the guest's init makes its root.
 const guestRoot = "/root-to-be"
@@ -62,7 +68,6 @@ func (b builder) programs(ctx context.Context, a *archive) error {
 	for _, p := range []struct{ name, pkg, at string }{
 		{"init", "./test/guest/init", "/init"},
 		{"platform", "./test/guest/platform", guestRoot + "/platform"},
-		{"program", "./internal/sandbox/sandboxtest/guest/cmd", guestRoot + guestProgram},
 	} {
 		file := filepath.Join(b.out, p.name)
 		if err := goTool(ctx, "build", "-trimpath", "-ldflags", "-s -w", "-o", file, p.pkg); err != nil {
@@ -71,6 +76,7 @@ func (b builder) programs(ctx context.Context, a *archive) error {
 		a.file(p.at, file)
 	}
 	a.file(guestRoot+"/bin/busybox", b.busybox)
+	a.program(guestRoot+"/bin/go", standIn)
 	a.file(guestRoot+"/unifaas", "build/unifaas")
 	a.tree(guestRoot+"/functions/hello-go", "build/functions/hello-go")
 	a.text(guestRoot+"/etc/passwd", "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
@@ -93,6 +99,13 @@ func (b builder) task(ctx context.Context, a *archive, t task) (job.Job, error) 
 			return j, err
 		}
 	}
+	for _, pkg := range t.builds {
+		file := filepath.Join(b.out, strings.ReplaceAll(pkg, "/", "-"))
+		if err := goTool(ctx, "build", "-trimpath", "-ldflags", "-s -w", "-o", file, "./"+pkg); err != nil {
+			return j, err
+		}
+		a.file(guestRoot+path.Join(guestPrograms, pkg, "program"), file)
+	}
 	if t.pkg == "" {
 		return j, nil
 	}
@@ -109,39 +122,21 @@ func (b builder) task(ctx context.Context, a *archive, t task) (job.Job, error) 
 
 // putProgram puts a program of the host, with the libraries that it needs.
 func putProgram(a *archive, name string) error {
-	path, err := exec.LookPath(name)
+	program, err := exec.LookPath(name)
 	if err != nil {
 		return fmt.Errorf("%w; install it", err)
 	}
-	needed, err := closure.NewFinder("/etc/ld.so.cache", filepath.SplitList(os.Getenv("PATH"))).Find(path)
+	needed, err := closure.NewFinder("/etc/ld.so.cache", filepath.SplitList(os.Getenv("PATH"))).Find(program)
 	if err != nil {
 		return err
 	}
-	files := append([]string{path}, needed.Files...)
-	// Links first: one may be a folder of the files.
-	slices.SortStableFunc(files, func(x, y string) int { return isLink(y) - isLink(x) })
-	for _, file := range files {
-		if isLink(file) == 0 {
-			a.file(guestRoot+file, file)
-			continue
-		}
-		target, err := os.Readlink(file)
-		if err != nil {
-			return err
-		}
-		a.link(guestRoot+file, target)
+	for _, file := range append([]string{program}, needed.Files...) {
+		a.file(guestRoot+file, file) // what a link leads to, in its place
 	}
 	for at, target := range needed.Links {
 		a.link(guestRoot+at, target)
 	}
 	return nil
-}
-
-func isLink(path string) int {
-	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSymlink != 0 {
-		return 1
-	}
-	return 0
 }
 
 func exists(path string) bool {

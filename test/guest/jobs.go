@@ -15,6 +15,7 @@ type task struct {
 	pkg      string   // whose tests to run, below the module's root; "" runs args
 	args     []string // of the program; for tests, flags beside those that all get
 	require  string   // the sandbox whose skips are failures
+	builds   []string // packages that its tests run "go build" for
 	programs []string // of the host that it needs, such as "runc"
 	modules  []string // of the kernel that it needs, such as "overlay"
 	user     int      // see job.Job
@@ -23,21 +24,34 @@ type task struct {
 // nobody is an ordinary user.
 const nobody = 65534
 
+// suiteProgram is what the conformance suite runs in sandboxes.
+const suiteProgram = "internal/sandbox/sandboxtest/guest/cmd"
+
 // tasks are what is tested. To add a driver is to add a line.
 var tasks = []task{
 	{name: "cgroup", pkg: "internal/host/cgroup"},
 	{name: "netns", pkg: "internal/host/netns"},
 	{name: "platform", args: []string{"/platform"}},
 	{name: "platform-user", args: []string{"/platform"}, user: nobody},
-	// TestLinkage runs Go's compiler, which the guest has not.
-	{name: "gvisor", pkg: "internal/sandbox/gvisor", require: "gvisor", args: []string{"-test.skip=^TestLinkage$"}},
+	{
+		name: "container", pkg: "internal/sandbox/container", require: "container", modules: []string{"overlay"},
+		builds: []string{suiteProgram, "internal/sandbox/container/launcher", "internal/sandbox/container/breaker"},
+	},
+	{
+		name: "runc", pkg: "internal/sandbox/runc", require: "runc", modules: []string{"overlay"}, programs: []string{"runc"},
+		builds: []string{suiteProgram, "internal/sandbox/runc/breaker"},
+	},
+	{
+		name: "gvisor", pkg: "internal/sandbox/gvisor", require: "gvisor", builds: []string{suiteProgram},
+		args: []string{"-test.skip=^TestLinkage$"}, // it looks at what Go's linker makes
+	},
 }
 
 // Where things are in the guest.
 const (
-	guestTests   = "/tests"         // PACKAGE/test, and its testdata
-	guestModules = "/modules"       // NAME.ko
-	guestProgram = "/tests/program" // that the conformance suite runs in sandboxes
+	guestTests    = "/tests"    // PACKAGE/test, and its testdata
+	guestPrograms = "/programs" // PACKAGE/program; go.sh knows it, too
+	guestModules  = "/modules"  // NAME.ko
 )
 
 // chosen returns the tasks that are named in a list with commas, all of them
@@ -62,7 +76,7 @@ func chosen(list string) (picked []task, unknown []string) {
 func (t task) job(modules, extra []string, timeout time.Duration) job.Job {
 	j := job.Job{
 		Name: t.name, Args: t.args, Dir: "/", Timeout: timeout, User: t.user,
-		Env: []string{"PATH=/bin:/usr/bin:/sbin:/usr/sbin", "HOME=/tmp", "TMPDIR=/tmp", "UNIFAAS_TEST_GUEST=" + guestProgram},
+		Env: []string{"PATH=/bin:/usr/bin:/sbin:/usr/sbin", "HOME=/tmp", "TMPDIR=/tmp"},
 	}
 	if t.require != "" {
 		j.Env = append(j.Env, "UNIFAAS_REQUIRE="+t.require)

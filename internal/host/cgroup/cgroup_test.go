@@ -26,6 +26,8 @@ func TestParseMounts(t *testing.T) {
 30 25 0:26 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct
 31 25 0:27 / /sys/fs/cgroup/with\040space rw - cgroup cgroup rw,memory
 32 25 0:28 / ` + dir + ` rw shared:4 - cgroup2 cgroup2 rw,nsdelegate
+34 25 0:28 /part /a/container/sys/fs/cgroup rw - cgroup2 cgroup2 rw
+35 25 0:27 / /a/container/memory rw - cgroup cgroup rw,memory
 33 25 0:29 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices
 broken line
 `

@@ -44,7 +44,8 @@ func Discover() (Layout, error) {
 
 // parseMounts reads mountinfo (proc(5)): after the separator come type,
 // source and the superblock's options, which name a version 1 hierarchy's
-// controllers.
+// controllers. The first mount of a hierarchy counts: the machine's own is
+// older than those that programs make further down.
 func parseMounts(r io.Reader) (Layout, error) {
 	layout := Layout{V1: map[string]string{}}
 	lines := bufio.NewScanner(r)
@@ -58,11 +59,14 @@ func parseMounts(r io.Reader) (Layout, error) {
 		switch last[0] {
 		case "cgroup":
 			for _, c := range controllers {
-				if slices.Contains(strings.Split(last[2], ","), c) {
+				if layout.V1[c] == "" && slices.Contains(strings.Split(last[2], ","), c) {
 					layout.V1[c] = point
 				}
 			}
 		case "cgroup2":
+			if layout.V2 != "" {
+				continue
+			}
 			layout.V2, layout.V2Root = point, unescape(fields[3])
 			available, err := readWords(filepath.Join(point, "cgroup.controllers"))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {

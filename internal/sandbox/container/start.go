@@ -206,7 +206,12 @@ func openRoot(rootfs string, pid int) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("open root file system %q: %w", rootfs, err)
 	}
-	attributes := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
+	attributes := unix.MountAttr{
+		Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV,
+		// Where the host's mount is shared, as systemd has it, this one would be
+		// its peer: what the launcher mounts inside would show up on the host.
+		Propagation: unix.MS_PRIVATE,
+	}
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attributes); err != nil {
 		return -1, errors.Join(fmt.Errorf("protect root file system %q: %w", rootfs, err), unix.Close(fd))
 	}

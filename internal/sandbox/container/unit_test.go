@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestRanges(t *testing.T) {
@@ -139,4 +142,55 @@ func TestLauncherIsSealed(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestRootIsPrivate mounts in a root as the launcher does, where the host's
+// mounts are shared. The thread that does so has a copy of them and ends.
+func TestRootIsPrivate(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may mount; TestConformance covers what others see")
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		result <- mountInSharedRoot(dir)
+	}()
+	if err := <-result; err != nil {
+		t.Error(err)
+	}
+}
+
+func mountInSharedRoot(dir string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
+		return err
+	}
+	root, err := openRoot(dir, os.Getpid())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(root) }()
+	if err := unix.MoveMount(root, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return err
+	}
+	if err := unix.Mount("inside", fmt.Sprintf("/proc/thread-self/fd/%d/sub", root), "tmpfs", 0, ""); err != nil {
+		return err
+	}
+	mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if n := strings.Count(string(mounts), " inside "); err == nil && n != 1 {
+		err = fmt.Errorf("a mount in the root is there %d times, want once:\n%s", n, mounts)
+	}
+	return err
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -143,42 +142,13 @@ func (d *Docker) docker(ctx context.Context, stdin *bytes.Buffer, args ...string
 	return nil
 }
 
-// Run starts a container and returns how long it took from there until its
-// function answered 200 to a request for path, and what removes the container.
-func (d *Docker) Run(ctx context.Context, path string) (took time.Duration, remove func() error, err error) {
-	port, err := d.freePort()
-	if err != nil {
-		return 0, nil, err
-	}
-	name := fmt.Sprintf("unifaas-bench-%d-%d", os.Getpid(), d.next.Add(1))
-	remove = func() error {
-		return d.docker(context.WithoutCancel(ctx), nil, "rm", "--force", name)
-	}
-	limits := d.rev.Function.Limits
-	args := []string{
-		"run", "--detach", "--name", name, "--network", "bridge",
-		"--publish", fmt.Sprintf("%s:%d", proc.Local(port), d.rev.Function.Port),
-		"--memory", strconv.FormatInt(limits.Memory, 10),
-		"--cpus", strconv.FormatFloat(limits.CPUs, 'g', -1, 64),
-		"--pids-limit", strconv.Itoa(limits.Pids),
-		"--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-		d.image,
-	}
-	started := time.Now()
-	if err = d.docker(ctx, nil, args...); err == nil {
-		err = proc.InNetNS(d.netns, func() error { return awaitAnswer(ctx, proc.Local(port), path) })
-	}
-	took = time.Since(started)
-	return took, remove, err
-}
+// Host returns the daemon's address as DOCKER_HOST has it; "" is the client's
+// default.
+func (d *Docker) Host() string { return d.host }
 
-func (d *Docker) freePort() (port int, err error) {
-	err = proc.InNetNS(d.netns, func() (err error) {
-		port, err = proc.FreePort()
-		return err
-	})
-	return port, err
-}
+// NetNS returns the network namespace that the daemon is in; nil is ours. It
+// stays the Docker's.
+func (d *Docker) NetNS() *os.File { return d.netns }
 
 // awaitAnswer polls a container. It is called once `docker run` has returned:
 // an attempt before the container's link is up would hold up all others for a

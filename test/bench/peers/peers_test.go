@@ -79,23 +79,49 @@ func revision(rootfs string) *faas.Revision {
 	}
 }
 
-func TestBundleHasTheLimits(t *testing.T) {
-	dir := t.TempDir()
-	if err := writeBundle(dir, revision("/some/rootfs"), "/group/f", "/some/netns"); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var spec specs.Spec
-	if err := json.Unmarshal(text, &spec); err != nil {
-		t.Fatal(err)
-	}
-	r := spec.Linux.Resources
-	if *r.Memory.Limit != 176<<20 || *r.CPU.Quota != 150_000 || spec.Root.Path != "/some/rootfs" || !spec.Root.Readonly ||
-		spec.Linux.CgroupsPath != "/group/f" || spec.Process.Args[0] != "/f" {
-		t.Errorf("specification is %s", text)
+func TestBundles(t *testing.T) {
+	rev := revision("/some/rootfs")
+	for _, c := range []struct {
+		name   string
+		make   func() (*specs.Spec, error)
+		memory int64
+		netns  string
+		hard   bool
+	}{
+		{"runsc", func() (*specs.Spec, error) { return runscSpec(rev, "/group/f", "/some/netns") }, 176 << 20, "/some/netns", false},
+		{"runc", func() (*specs.Spec, error) { return runcSpec(rev, "/group/f") }, 128 << 20, "", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			made, err := c.make()
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			if err := writeSpec(dir, made); err != nil {
+				t.Fatal(err)
+			}
+			text, err := os.ReadFile(filepath.Join(dir, "config.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var spec specs.Spec
+			if err := json.Unmarshal(text, &spec); err != nil {
+				t.Fatal(err)
+			}
+			netns, r := "not there", spec.Linux.Resources
+			for _, n := range spec.Linux.Namespaces {
+				if n.Type == specs.NetworkNamespace {
+					netns = n.Path
+				}
+			}
+			if *r.Memory.Limit != c.memory || *r.CPU.Quota != 150_000 || spec.Root.Path != "/some/rootfs" || !spec.Root.Readonly ||
+				spec.Linux.CgroupsPath != "/group/f" || spec.Process.Args[0] != "/f" || netns != c.netns {
+				t.Errorf("specification is %s", text)
+			}
+			if hard := spec.Linux.Seccomp != nil && len(spec.Linux.MaskedPaths) > 0 && len(spec.Linux.ReadonlyPaths) > 0 && len(r.Devices) > 0; hard != c.hard {
+				t.Errorf("Docker's protections are there: %v; specification is %s", hard, text)
+			}
+		})
 	}
 }
 

@@ -24,6 +24,9 @@ import (
 // far below what a start takes.
 const pollEvery = time.Millisecond
 
+// runscGroups is the parent of the control groups that runsc makes.
+const runscGroups = "unifaas-bench"
+
 // A Runsc starts sandboxes with the command runsc and nothing around it.
 type Runsc struct {
 	exe  string // named runsc
@@ -48,8 +51,7 @@ func NewRunsc(platform, dir string, rev *faas.Revision) (*Runsc, error) {
 	return r, nil
 }
 
-// A Bare is one sandbox without a platform.
-type Bare struct {
+type runscSandbox struct {
 	runsc  *Runsc
 	id     string
 	bundle string
@@ -58,20 +60,24 @@ type Bare struct {
 
 // Prepare makes what a sandbox needs that is not runsc's to make: its bundle,
 // and its network namespace with only a loopback device.
-func (r *Runsc) Prepare() (*Bare, error) {
+func (r *Runsc) Prepare() (Instance, error) {
 	// runsc takes the beginning of an id for the id: none may begin another.
-	b := &Bare{runsc: r, id: fmt.Sprintf("bench-%d-%06d", os.Getpid(), r.next.Add(1))}
+	b := &runscSandbox{runsc: r, id: fmt.Sprintf("bench-%d-%06d", os.Getpid(), r.next.Add(1))}
 	b.bundle = filepath.Join(r.dir, b.id)
 	if err := os.Mkdir(b.bundle, 0o700); err != nil {
 		return nil, err
 	}
 	var err error
 	if b.netns, err = proc.NewNetNS(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, os.RemoveAll(b.bundle))
 	}
 	netns := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), b.netns.Fd())
-	if err := writeBundle(b.bundle, r.rev, "/unifaas-bench/"+b.id, netns); err != nil {
-		return nil, errors.Join(err, b.netns.Close())
+	spec, err := runscSpec(r.rev, "/"+runscGroups+"/"+b.id, netns)
+	if err == nil {
+		err = writeSpec(b.bundle, spec)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.netns.Close(), os.RemoveAll(b.bundle))
 	}
 	return b, nil
 }
@@ -87,7 +93,7 @@ func (r *Runsc) command(args ...string) *exec.Cmd {
 
 // Start runs the sandbox and returns how long it took from there until its
 // function answered 200 to a request for path.
-func (b *Bare) Start(ctx context.Context, path string) (time.Duration, error) {
+func (b *runscSandbox) Start(ctx context.Context, path string) (time.Duration, error) {
 	log, err := os.OpenFile(b.file("log"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return 0, err
@@ -106,17 +112,16 @@ func (b *Bare) Start(ctx context.Context, path string) (time.Duration, error) {
 	// The answer can be there a moment before runsc has returned; and one that
 	// is given up must have returned before it is deleted.
 	if err = errors.Join(err, <-ended); err != nil {
-		words, _ := os.ReadFile(b.file("log"))
-		return 0, fmt.Errorf("start bare runsc: %w: %s", err, bytes.TrimSpace(words))
+		return 0, fmt.Errorf("start bare runsc: %w: %s", err, lastWords(b.file("log")))
 	}
 	return took, nil
 }
 
-func (b *Bare) file(suffix string) string { return b.bundle + "." + suffix }
+func (b *runscSandbox) file(suffix string) string { return b.bundle + "." + suffix }
 
 // awaitAnswer polls the function. It gives up when runsc has failed, whose
 // status stays in ended.
-func (b *Bare) awaitAnswer(ctx context.Context, path string, ended chan error) error {
+func (b *runscSandbox) awaitAnswer(ctx context.Context, path string, ended chan error) error {
 	socket := filepath.Join(b.runsc.dir, "root", "runsc-"+b.id+".sock")
 	for {
 		conn, err := portForward(ctx, socket, b.id, b.runsc.rev.Function.Port)
@@ -143,20 +148,33 @@ func (b *Bare) awaitAnswer(ctx context.Context, path string, ended chan error) e
 
 // Kill ends the sandbox process and its function, by its pid, and waits for
 // nothing and clears nothing away. It is the least that a stop can be.
-func (b *Bare) Kill() error {
-	text, err := os.ReadFile(b.file("pid"))
+func (b *runscSandbox) Kill() error {
+	return killByFile(b.file("pid"))
+}
+
+// killByFile kills the process whose number a runtime has written to a file.
+func killByFile(path string) error {
+	pid, err := readPid(path)
 	if err != nil {
 		return err
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return fmt.Errorf("read pid of bare runsc: %w", err)
 	}
 	return os.NewSyscallError("kill", unix.Kill(pid, unix.SIGKILL))
 }
 
+func readPid(path string) (int, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0, fmt.Errorf("read the number of a process: %w", err)
+	}
+	return pid, nil
+}
+
 // Delete removes everything of the sandbox.
-func (b *Bare) Delete() error {
+func (b *runscSandbox) Delete() error {
 	out, err := b.runsc.command("delete", "--force", b.id).CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("delete bare runsc %s: %w: %s", b.id, err, bytes.TrimSpace(out))
@@ -175,7 +193,7 @@ func (r *Runsc) Close() error {
 	for _, mount := range mounts {
 		errs = append(errs, unmountAll(mount))
 	}
-	return errors.Join(append(errs, removeGroups("unifaas-bench"))...)
+	return errors.Join(append(errs, removeGroups(runscGroups))...)
 }
 
 // unmountAll takes every mount off path: sandboxes that start side by side may

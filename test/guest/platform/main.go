@@ -53,7 +53,13 @@ func check(unifaas, functions string) (err error) {
 	up.Stdout, up.Stderr = os.Stdout, os.Stderr
 	doctor := exec.Command(unifaas, "doctor") // for the log
 	doctor.Stdout, doctor.Stderr = os.Stdout, os.Stderr
-	if err := errors.Join(start(doctor, "doctor"), doctor.Wait(), start(up, "service")); err != nil {
+	if err := start(doctor, "doctor"); err != nil {
+		return err
+	}
+	if err := doctor.Wait(); err != nil {
+		fmt.Println("doctor:", err)
+	}
+	if err := start(up, "service"); err != nil {
 		return err
 	}
 	err = use(unifaas, run)

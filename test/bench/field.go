@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/unifaas/unifaas/test/bench/peers"
+)
+
+// A field is all that competes in one leg. Each is started when it is asked
+// for the first time, and ends with the field.
+type field struct {
+	bench *bench
+	leg   string
+	peers map[string]entry
+	undo  []func() error
+}
+
+// An entry is a peer, or why there is none.
+type entry struct {
+	peer peers.Peer
+	err  error
+}
+
+func (b *bench) newField(leg string) *field {
+	return &field{bench: b, leg: leg, peers: map[string]entry{}}
+}
+
+// peer returns the peer of that name.
+func (f *field) peer(ctx context.Context, name string) (peers.Peer, error) {
+	e, ok := f.peers[name]
+	if !ok {
+		e.peer, e.err = f.newPeer(ctx, name)
+		if e.err == nil {
+			f.undo = append(f.undo, e.peer.Close)
+		}
+		f.peers[name] = e
+	}
+	return e.peer, e.err
+}
+
+func (f *field) newPeer(ctx context.Context, name string) (peers.Peer, error) {
+	b := f.bench
+	kind := map[string]struct {
+		dir string
+		new func(dir string) (peers.Peer, error)
+	}{
+		bareFloor: {"floor", func(dir string) (peers.Peer, error) {
+			exe, err := b.build(ctx, "clone-and-exec", "./test/bench/floor")
+			return peers.NewFloor(exe, dir, b.rev), err
+		}},
+		bareRunc:  {"runc", func(dir string) (peers.Peer, error) { return peers.NewRunc(dir, b.rev) }},
+		bareRunsc: {"runsc", func(dir string) (peers.Peer, error) { return peers.NewRunsc(b.unifaas, dir, b.rev) }},
+		dockerRun: {"docker", func(dir string) (peers.Peer, error) {
+			return peers.NewDocker(ctx, b.group, dir, b.rev, b.program)
+		}},
+	}[name]
+	dir, err := b.dir(f.leg + "-" + kind.dir + "-peer")
+	if err != nil {
+		return nil, err
+	}
+	return kind.new(dir)
+}
+
+// ours returns a platform with one function, "benchmark", each of whose
+// requests starts an instance in the sandbox; or an error that says why the
+// sandbox does not work here.
+func (f *field) ours(ctx context.Context, sandbox string) (*platform, error) {
+	return f.platform(ctx, sandbox, map[string]function{"benchmark": coldFunction(sandbox)})
+}
+
+// platform returns a platform whose functions use the one sandbox.
+func (f *field) platform(ctx context.Context, sandbox string, functions map[string]function) (*platform, error) {
+	at, err := f.place(ctx, sandbox)
+	if err != nil {
+		return nil, err
+	}
+	name := f.leg + "-" + sandbox
+	if err := f.bench.examine(ctx, name+"-doctor", sandbox, at); err != nil {
+		return nil, err
+	}
+	p, err := f.bench.startUnifaas(ctx, name, functions, at)
+	if err == nil {
+		f.undo = append(f.undo, p.Stop)
+	}
+	return p, err
+}
+
+// place returns where a platform of a sandbox must run: one for Docker beside
+// its daemon.
+func (f *field) place(ctx context.Context, sandbox string) (place, error) {
+	if sandbox != "docker" {
+		return place{}, nil
+	}
+	p, err := f.peer(ctx, dockerRun)
+	if err != nil {
+		return place{}, err
+	}
+	docker := p.(*peers.Docker)
+	at := place{netns: docker.NetNS()}
+	if host := docker.Host(); host != "" {
+		at.env = []string{"DOCKER_HOST=" + host}
+	}
+	return at, nil
+}
+
+// close ends all, the last first.
+func (f *field) close() error {
+	var errs []error
+	for _, undo := range slices.Backward(f.undo) {
+		errs = append(errs, undo())
+	}
+	f.undo = nil
+	if err := errors.Join(append(errs, f.bench.group.StopAll())...); err != nil {
+		return fmt.Errorf("end of %s: %w", f.leg, err)
+	}
+	return nil
+}
+
+// place is where a platform runs, beside the defaults.
+type place struct {
+	netns *os.File // nil is ours
+	env   []string
+}
