@@ -44,6 +44,47 @@ func TestFirstUse(t *testing.T) {
 	p.stop(t)
 }
 
+// TestSamplesInEverySandbox serves the same programs from the same files,
+// which name another sandbox each time.
+func TestSamplesInEverySandbox(t *testing.T) {
+	for _, sandbox := range []string{"container", "runc"} {
+		t.Run(sandbox, func(t *testing.T) {
+			needsSandbox(t, sandbox)
+			needsNode(t)
+			p := newPlatform(t)
+			for _, name := range []string{"hello-node", "benchmark"} {
+				p.writeSample(t, samples(t), name, sandbox)
+			}
+			p.start(t)
+			if body := p.want(t, "hello-node", "/"); !strings.Contains(body, "ello") {
+				t.Errorf("hello-node answered %q", body)
+			}
+			for _, path := range []string{"/hello", "/fib?n=20", "/fft?n=1024", "/matrix?n=64", "/read", "/unzip", "/alloc?mib=8", "/static"} {
+				p.want(t, "benchmark", path)
+			}
+			p.stop(t)
+		})
+	}
+}
+
+// writeSample copies a sample function and has it run in sandbox.
+func (p *platform) writeSample(t *testing.T, samples, name, sandbox string) {
+	t.Helper()
+	dir := filepath.Join(p.functions, name)
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(samples, name))); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "function.toml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append([]byte("sandbox = \""+sandbox+"\"\n"), text...)
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // samples returns the folder of the sample functions, built. UNIFAAS_SAMPLES
 // names one that is.
 func samples(t *testing.T) string {
