@@ -19,11 +19,12 @@ import (
 
 // A builder makes the initial file system of the guest.
 type builder struct {
-	out     string // folder for what is made
-	kernel  kernel
-	busybox string        // a static busybox
-	extra   []string      // flags for every test
-	timeout time.Duration // of each job
+	out      string // folder for what is made
+	kernel   kernel
+	busybox  string        // a static busybox
+	diskFile string        // "" for none
+	extra    []string      // flags for every test
+	timeout  time.Duration // of each job
 }
 
 // standIn is the guest's "go".
@@ -47,20 +48,58 @@ func (b builder) build(ctx context.Context, tasks []task) (string, error) {
 	if err := b.programs(ctx, a); err != nil {
 		return "", err
 	}
-	var jobs []job.Job
+	plan, err := b.disk(a)
+	if err != nil {
+		return "", err
+	}
 	for _, t := range tasks {
 		j, err := b.task(ctx, a, t)
 		if err != nil {
 			return "", fmt.Errorf("task %s: %w", t.name, err)
 		}
-		jobs = append(jobs, j)
+		plan.Jobs = append(plan.Jobs, j)
 	}
-	text, err := json.Marshal(jobs)
+	text, err := json.Marshal(plan)
 	if err != nil {
 		return "", err
 	}
 	a.text(guestRoot+job.File, string(text))
 	return file, errors.Join(a.close(), f.Close())
+}
+
+// diskModules are what a virtual disk needs.
+var diskModules = []string{"virtio_pci", "virtio_blk"}
+
+// disk makes the plan for the guest's disk, if there is to be one.
+func (b builder) disk(a *archive) (plan job.Plan, err error) {
+	if b.diskFile == "" {
+		return plan, nil
+	}
+	modules, err := b.kernel.withNeeded(diskModules)
+	if err != nil {
+		return plan, err
+	}
+	return job.Plan{Modules: b.putModules(a, modules), Disk: "/dev/vda"}, nil
+}
+
+// putModules returns the modules' paths in the guest.
+func (b builder) putModules(a *archive, modules []string) []string {
+	var paths []string
+	for _, m := range modules {
+		at := path.Join(guestModules, m+".ko")
+		a.file(guestRoot+at, b.kernel.modules[m])
+		paths = append(paths, at)
+	}
+	return paths
+}
+
+// makeDisk makes an empty disk with a file system that can do what those of
+// most machines can, and tmpfs of older kernels can't.
+func makeDisk(ctx context.Context, file string) error {
+	if err := os.RemoveAll(file); err != nil {
+		return err
+	}
+	return command(ctx, "", nil, "mkfs.ext4", "-q", file, "8G") // sparse
 }
 
 // programs puts what every guest has.
@@ -90,10 +129,7 @@ func (b builder) task(ctx context.Context, a *archive, t task) (job.Job, error) 
 	if err != nil {
 		return job.Job{}, err
 	}
-	j := t.job(modules, b.extra, b.timeout)
-	for _, m := range modules {
-		a.file(guestRoot+filepath.Join(guestModules, m+".ko"), b.kernel.modules[m])
-	}
+	j := t.job(b.putModules(a, modules), b.extra, b.timeout)
 	for _, p := range t.programs {
 		if err := putProgram(a, p); err != nil {
 			return j, err

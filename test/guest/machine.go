@@ -20,6 +20,7 @@ import (
 // A machine is a virtual machine to be run.
 type machine struct {
 	kernel, initial string // files
+	disk            string // raw image, "" for none
 	console         string // file for what the kernel says
 	memory, cpus    int    // MiB; processors
 	tscKHz          int    // see arguments
@@ -113,12 +114,17 @@ func (m machine) arguments(accel string) []string {
 			cmdline += fmt.Sprintf(" tsc_early_khz=%d", m.tscKHz)
 		}
 	}
-	return []string{
+	arguments := []string{
 		"-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", strconv.Itoa(m.cpus), "-m", strconv.Itoa(m.memory),
 		"-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot",
 		"-serial", "file:" + m.console, "-serial", "stdio",
 		"-kernel", m.kernel, "-initrd", m.initial, "-append", cmdline,
 	}
+	if m.disk != "" {
+		// What is on it matters to this run alone.
+		arguments = append(arguments, "-drive", "if=virtio,format=raw,cache=unsafe,file="+m.disk)
+	}
+	return arguments
 }
 
 // hostKHz reads the speed of the processor's clock, 0 if it isn't told.

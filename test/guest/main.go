@@ -84,13 +84,19 @@ func test(ctx context.Context, o options) error {
 	if o.run != "" {
 		b.extra = []string{"-test.run=" + o.run}
 	}
+	if len(b.kernel.modules) > 0 {
+		b.diskFile = filepath.Join(out, "disk.img")
+		if err := makeDisk(ctx, b.diskFile); err != nil {
+			return err
+		}
+	}
 	initial, err := b.build(ctx, picked)
 	if err != nil {
 		return err
 	}
 	report := newReport(os.Stdout, out, picked)
 	m := machine{
-		kernel: b.kernel.image, initial: initial, console: filepath.Join(out, "console.log"),
+		kernel: b.kernel.image, initial: initial, disk: b.diskFile, console: filepath.Join(out, "console.log"),
 		memory: o.memory, cpus: o.cpus, tscKHz: o.tscKHz,
 	}
 	err = m.run(ctx, strings.Split(o.accel, ","), report.handle)

@@ -115,7 +115,7 @@ func TestChosen(t *testing.T) {
 }
 
 func TestJobOfATest(t *testing.T) {
-	got := task{name: "n", pkg: "internal/p", require: "s", args: []string{"-a"}}.job([]string{"overlay"}, []string{"-b"}, time.Minute)
+	got := task{name: "n", pkg: "internal/p", require: "s", args: []string{"-a"}}.job([]string{"/modules/overlay.ko"}, []string{"-b"}, time.Minute)
 	want := job.Job{
 		Name: "n", Dir: "/tests/internal/p", Args: []string{"/tests/internal/p/test", "-test.v", "-test.timeout=0", "-a", "-b"},
 		Modules: []string{"/modules/overlay.ko"}, Timeout: time.Minute, Env: got.Env,

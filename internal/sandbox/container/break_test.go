@@ -111,7 +111,7 @@ func wantNoStart(r *rig, art sandbox.Artifact, words string) {
 		Record: func(any) error { return nil },
 	})
 	if err == nil {
-		r.Errorf("it starts; want an error about %s", words)
+		r.Errorf("%q starts in %q; want an error about %s", r.rev.Function.Command, r.rev.Image.Config.WorkDir, words)
 		if err := inst.Stop(r.ctx()); err != nil {
 			r.Error(err)
 		}
@@ -139,7 +139,7 @@ func TestHostileConfigurations(t *testing.T) {
 	link("folder", "/proc/self/fd/3")
 	for _, c := range []struct{ command, dir, words string }{
 		{"/guest", "/proc/self/fd/3", "working folder"},
-		{"/guest", "/proc/self/fd/7/../../..", "working folder"},
+		{"/guest", "/proc/self/fd/5/../../..", "working folder"},
 		{"/guest", "/proc/1/fd/4", "working folder"},
 		{"/guest", "/folder", "working folder"},
 		{"/guest", "/guest", "working folder"},

@@ -215,7 +215,8 @@ func hostIsHidden(f *fixture) {
 	}
 	for _, path := range []string{"/proc/1/root" + f.suite.rootfs, f.suite.rootfs, "/etc/shadow", "/proc/kcore"} {
 		answer, err := r.request(f.ctx(), http.MethodGet, query("/file", "path", path), nil)
-		if err == nil {
+		// What is masked by the null device is an empty file.
+		if err == nil && answer != "" {
 			f.Errorf("the instance can read %s: %s", path, hex.EncodeToString([]byte(answer[:min(len(answer), 16)])))
 		}
 	}

@@ -56,11 +56,19 @@ func runAll(host *port) error {
 	if err != nil {
 		return err
 	}
-	var jobs []job.Job
-	if err := json.Unmarshal(text, &jobs); err != nil {
+	var plan job.Plan
+	if err := json.Unmarshal(text, &plan); err != nil {
 		return err
 	}
-	for _, j := range jobs {
+	for _, module := range plan.Modules {
+		if err := load(module); err != nil {
+			return err
+		}
+	}
+	if err := mountTmp(plan.Disk); err != nil {
+		return err
+	}
+	for _, j := range plan.Jobs {
 		host.tell(job.Event{Kind: job.Begin, Job: j.Name})
 		begin := time.Now()
 		end := job.Event{Kind: job.End, Job: j.Name}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,7 +36,6 @@ func makeSystem() error {
 		{"devpts", "/dev/pts", "ptmxmode=666", unix.MS_NOSUID | unix.MS_NOEXEC},
 		{"tmpfs", "/dev/shm", "mode=1777", unix.MS_NOSUID | unix.MS_NODEV},
 		{"tmpfs", "/run", "mode=755", unix.MS_NOSUID | unix.MS_NODEV},
-		{"tmpfs", "/tmp", "mode=1777", unix.MS_NOSUID | unix.MS_NODEV},
 		{"cgroup2", cgroups, "nsdelegate", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
 	}
 	for _, m := range mounts {
@@ -119,6 +119,31 @@ func describe() string {
 		return err.Error()
 	}
 	return fmt.Sprintf("Linux %s; cgroup 2 with %s", release, strings.TrimSpace(string(controllers)))
+}
+
+// diskTime is for a disk to be found.
+const diskTime = 10 * time.Second
+
+// mountTmp mounts what tests write to.
+func mountTmp(disk string) error {
+	if err := os.MkdirAll("/tmp", 0o755); err != nil {
+		return err
+	}
+	kind, options := "ext4", ""
+	if disk == "" {
+		disk, kind, options = "tmpfs", "tmpfs", "mode=1777"
+	}
+	var err error
+	for deadline := time.Now().Add(diskTime); ; time.Sleep(50 * time.Millisecond) {
+		err = unix.Mount(disk, "/tmp", kind, unix.MS_NOSUID|unix.MS_NODEV, options)
+		if !errors.Is(err, unix.ENOENT) || time.Now().After(deadline) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("mount %s on /tmp: %w", disk, err)
+	}
+	return os.Chmod("/tmp", 0o777|os.ModeSticky)
 }
 
 // load loads a kernel module; one that is loaded already is no error.

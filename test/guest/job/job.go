@@ -7,11 +7,21 @@ import "time"
 
 // Where the host puts what the init needs, in the guest.
 const (
-	// File holds a JSON list of [Job].
-	File = "/jobs.json"
+	// File holds a [Plan] in JSON.
+	File = "/plan.json"
 	// EventPort is the serial port for [Event], one JSON object a line.
 	EventPort = "/dev/ttyS1"
 )
+
+// A Plan is what the guest is to do.
+type Plan struct {
+	// Modules are kernel modules to load first, by path.
+	Modules []string
+	// Disk is the device to mount on /tmp, an ext4 file system; "" leaves
+	// /tmp in memory.
+	Disk string
+	Jobs []Job
+}
 
 // A Job is one program to run in the guest.
 type Job struct {

@@ -23,7 +23,7 @@ var (
 		"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/interrupts", "/proc/latency_stats", "/proc/sched_debug", "/proc/acpi", "/proc/scsi", "/proc/asound",
 		"/sys/firmware", "/sys/devices/virtual/powercap", "/proc/1/exe", "/proc/1/mem", "/proc/1/environ", "/proc/1/maps", "/proc/1/root", "/proc/1/root/etc/shadow",
 		"/proc/1/cwd", "/proc/1/fd/0", "/proc/1/fd/5", "/proc/1/ns/mnt", "/proc/1/map_files", "/dev/mem", "/dev/kmem", "/dev/port", "/dev/kmsg", "/dev/sda", "/dev/vda", "/dev/nvme0n1",
-		"/dev/kvm", "/dev/fuse", "/dev/net/tun", "/dev/console", "/dev/loop0", "/dev/mapper", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/kernel/security", "/sys/fs/bpf", "/proc/self/fd/3",
+		"/dev/kvm", "/dev/fuse", "/dev/net/tun", "/dev/console", "/dev/loop0", "/dev/mapper", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/kernel/security", "/sys/fs/bpf",
 		"/run/docker.sock", "/var/run/docker.sock", "/boot", "/root/.ssh",
 	}
 )

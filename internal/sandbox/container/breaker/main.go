@@ -13,15 +13,15 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // inherited are the descriptors above the standard ones that were open before
-// this program opened any.
+// this program opened any. Go's runtime has opened its processor limit by then,
+// where the instance sees one.
 var inherited = func() (open []int) {
 	for fd := 3; fd < 4096; fd++ {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
+		target, err := os.Readlink(fmt.Sprint("/proc/self/fd/", fd))
+		if err == nil && target != "/sys/fs/cgroup/cpu.max" {
 			open = append(open, fd)
 		}
 	}
