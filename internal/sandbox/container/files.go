@@ -20,7 +20,7 @@ type files struct {
 	child  []uintptr  // by the child's descriptor
 }
 
-func newFiles() files { return files{child: make([]uintptr, plan.StatusFD+1)} }
+func newFiles() files { return files{child: make([]uintptr, plan.LauncherFD+1)} }
 
 func (f *files) give(fd int, file *os.File) {
 	f.theirs = append(f.theirs, file)
@@ -45,6 +45,11 @@ func (f *files) close() {
 
 // openFiles opens everything that the launcher is handed.
 func (s *starter) openFiles() error {
+	launcher, err := s.driver.launcher()
+	if err != nil {
+		return err
+	}
+	s.files.child[plan.LauncherFD] = launcher.Fd()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err

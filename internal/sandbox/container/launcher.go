@@ -52,7 +52,7 @@ func launcherInMemory(program []byte) (*os.File, error) {
 	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return above(f)
+	return f, nil
 }
 
 // launcherOnDisk has no name. It is opened anew, since what is open for
@@ -70,23 +70,10 @@ func launcherOnDisk(program []byte, dir string) (*os.File, error) {
 		return nil, errors.Join(err, w.Close())
 	}
 	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", w.Fd()))
-	if err = errors.Join(err, w.Close()); err != nil {
-		return nil, err
-	}
-	return above(f)
+	return f, errors.Join(err, w.Close())
 }
 
 func fill(f *os.File, program []byte) error {
 	_, err := f.Write(program)
 	return errors.Join(err, f.Chmod(0o511))
-}
-
-// above moves f to a descriptor that none of a child's files, which are
-// numbered from 0, can take the place of.
-func above(f *os.File) (*os.File, error) {
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 64)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), "launcher"), nil
 }

@@ -25,12 +25,11 @@ var launcherCapabilities = []uintptr{
 // launcherEnv keeps the launcher small: one thread for Go code, no collector.
 var launcherEnv = []string{"GOMAXPROCS=1", "GOGC=off"}
 
+// launcherPath is the launcher as the child has it.
+var launcherPath = fmt.Sprintf("/proc/self/fd/%d", plan.LauncherFD)
+
 // fork starts the launcher. attr says in which cgroup it is born.
 func (s *starter) fork(attr *syscall.SysProcAttr) error {
-	launcher, err := s.driver.launcher()
-	if err != nil {
-		return err
-	}
 	attr.Setsid = true // the platform's terminal is not the function's
 	attr.Cloneflags = namespaces
 	if s.inst.uids != 0 {
@@ -39,8 +38,7 @@ func (s *starter) fork(attr *syscall.SysProcAttr) error {
 		mapOne(attr, s.art.uid, s.art.gid)
 	}
 	argv := []string{plan.Name, s.spec.ID}
-	path := fmt.Sprintf("/proc/self/fd/%d", launcher.Fd())
-	pid, _, err := syscall.StartProcess(path, argv, &syscall.ProcAttr{Files: s.files.child, Env: launcherEnv, Sys: attr})
+	pid, _, err := syscall.StartProcess(launcherPath, argv, &syscall.ProcAttr{Files: s.files.child, Env: launcherEnv, Sys: attr})
 	if err != nil {
 		return fmt.Errorf("start launcher: %w", err)
 	}

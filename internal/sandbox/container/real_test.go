@@ -158,6 +158,26 @@ func TestManyAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
+// TestAnyDescriptor starts instances from a process whose files have all kinds
+// of numbers: the fork moves some of them out of the way of others.
+func TestAnyDescriptor(t *testing.T) {
+	r := newRig(t, "ctrfd")
+	for range 60 {
+		null, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer null.Close()
+		inst, _, err := r.start(fmt.Sprint("fd", null.Fd()))
+		if err != nil {
+			t.Fatalf("the last descriptor is %d: %v", null.Fd(), err)
+		}
+		if err := inst.Stop(r.ctx()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestSweep loses the record of one of two instances.
 func TestSweep(t *testing.T) {
 	r := newRig(t, "ctrsweep")

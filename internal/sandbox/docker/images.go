@@ -78,15 +78,17 @@ func (s *images) imported(ctx context.Context, img faas.Image) (client.ImageInsp
 	if err == nil || !errdefs.IsNotFound(err) {
 		return found, err
 	}
-	if err := s.send(ctx, img.Rootfs, ref); err != nil {
+	// Its ID is known without asking for it by a name that a prune may have
+	// taken away again.
+	if found.ID, err = s.send(ctx, img.Rootfs, ref); err != nil {
 		return found, fmt.Errorf("import image into Docker's store: %w", err)
 	}
-	return s.engine.ImageInspect(ctx, ref)
+	return found, nil
 }
 
 // send streams a root file system to the Engine, which names the image only
-// when all of it has come.
-func (s *images) send(ctx context.Context, rootfs, ref string) error {
+// when all of it has come, and returns the image's ID.
+func (s *images) send(ctx context.Context, rootfs, ref string) (id string, err error) {
 	r, w := io.Pipe()
 	written := make(chan error, 1)
 	go func() {
@@ -98,25 +100,27 @@ func (s *images) send(ctx context.Context, rootfs, ref string) error {
 		Message: "imported by unifaas", Changes: []string{"LABEL " + nodeLabel + "=" + s.node},
 	})
 	if err == nil {
-		err = lastMessage(answer)
+		id, err = lastStatus(answer)
 	}
 	_ = r.CloseWithError(errors.New("the Engine has stopped reading"))
 	if told := <-written; err == nil || told != nil && !away(err) {
 		err = errors.Join(told, err)
 	}
-	return err
+	return id, err
 }
 
-// lastMessage reads an answer of the Engine to its end, which may tell of a
-// failure.
-func lastMessage(answer io.ReadCloser) error {
+// lastStatus reads an answer of the Engine to its end, which may tell of a
+// failure, and returns what it says last.
+func lastStatus(answer io.ReadCloser) (status string, err error) {
 	defer func() { _ = answer.Close() }()
-	return eachMessage(answer, func(m *jsonstream.Message) error {
+	err = eachMessage(answer, func(m *jsonstream.Message) error {
 		if m.Error != nil {
 			return errors.New(m.Error.Message)
 		}
+		status = m.Status
 		return nil
 	})
+	return status, err
 }
 
 // prune removes the images of ours that are not for one of keep and have not

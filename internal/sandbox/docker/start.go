@@ -25,7 +25,7 @@ const (
 	parallelStarts = 16
 	// startAttempts bounds how often a start is tried whose image, network or
 	// container is removed by others on the way.
-	startAttempts = 4
+	startAttempts = 10
 	// undoTimeout bounds the undoing of a start that failed.
 	undoTimeout = 10 * time.Second
 )
@@ -82,20 +82,22 @@ func (s *starter) run(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	for attempt := 1; ; attempt++ {
-		err := s.attempt(ctx)
-		if err == nil || attempt == startAttempts || !pruned(err) {
-			return err
-		}
-		if err := s.again(ctx); err != nil {
-			return err
+	err := s.attempt(ctx)
+	for n := 1; n < startAttempts && pruned(err); n++ {
+		if err = s.again(ctx); err == nil {
+			err = s.attempt(ctx)
 		}
 	}
+	return err
 }
 
 // pruned reports whether err may come of somebody's removing what the start
-// needs: it is not there, or just going.
-func pruned(err error) bool { return errdefs.IsNotFound(err) || errdefs.IsConflict(err) }
+// needs: it is not there, or just going. What a registry does not have is
+// another matter, and has its own words.
+func pruned(err error) bool {
+	var told *faas.Error
+	return !errors.As(err, &told) && (errdefs.IsNotFound(err) || errdefs.IsConflict(err))
+}
 
 // prepare opens what is on our side and records.
 func (s *starter) prepare() error {

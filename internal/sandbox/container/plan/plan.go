@@ -21,9 +21,12 @@ const (
 	// StatusFD is a file to which the function's wait status is written, four
 	// bytes of the machine's order, when it has ended.
 	StatusFD = 5
+	// LauncherFD is the launcher's own program: executed by its number among the
+	// child's files, nothing that the fork moves there can take its place.
+	LauncherFD = 6
 	// DialFD, of instances whose plan says Serve, is a listening unix socket
 	// of sequenced packets. Whoever connects gets one TCP socket, made inside.
-	DialFD = 6
+	DialFD = 7
 )
 
 // Name is the first argument of an instance's first process; the second is the
