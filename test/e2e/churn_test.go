@@ -27,15 +27,21 @@ func TestChurnLeavesNothing(t *testing.T) {
 	} {
 		t.Run(sandbox, func(t *testing.T) {
 			needsSandbox(t, sandbox)
-			churnIn(t, sandbox, life)
+			p := newPlatform(t)
+			churnIn(t, p, sandbox, life, func(pid int) bool { return isOf(pid, p.status.Node) })
 		})
 	}
+	t.Run("docker", func(t *testing.T) {
+		p, daemon := newDockerPlatform(t)
+		churnIn(t, p, "docker", 700*time.Millisecond, daemon.Contains)
+	})
 }
 
 // churnIn has violence come within life, about what an instance lives.
-func churnIn(t *testing.T, sandbox string, life time.Duration) {
+// isVictim knows the processes of instances.
+func churnIn(t *testing.T, p *platform, sandbox string, life time.Duration, isVictim func(pid int) bool) {
 	c := &churn{
-		T: t, platform: newPlatform(t), life: life,
+		T: t, platform: p, life: life, isVictim: isVictim,
 		cycles: setting(t, "UNIFAAS_E2E_CYCLES", 200), seed: uint64(setting(t, "UNIFAAS_E2E_SEED", 1)),
 	}
 	for i := range 4 {
@@ -87,6 +93,7 @@ type churn struct {
 	platform  *platform
 	functions []string
 	life      time.Duration
+	isVictim  func(pid int) bool
 	cycles    int
 	seed      uint64
 
@@ -180,7 +187,7 @@ func judge(how violence, a answer, err error) error {
 func (c *churn) killSandbox(rng *rand.Rand) {
 	c.up.RLock()
 	defer c.up.RUnlock()
-	victims := processesOf(c.platform.status.Node)
+	victims := processesThat(c.isVictim)
 	if len(victims) == 0 {
 		return // this moment is before or after everybody's life
 	}
@@ -193,7 +200,7 @@ func (c *churn) killSandbox(rng *rand.Rand) {
 	}
 	defer unix.Close(fd)
 	// Only now is it sure that the number still means the same process.
-	if !isOf(victim, c.platform.status.Node) {
+	if !c.isVictim(victim) {
 		return
 	}
 	if unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
@@ -235,6 +242,10 @@ func (c *churn) wantBoundedLogs() {
 
 // processesOf lists the processes of a node's instances.
 func processesOf(node string) []int {
+	return processesThat(func(pid int) bool { return isOf(pid, node) })
+}
+
+func processesThat(match func(pid int) bool) []int {
 	entries, _ := os.ReadDir("/proc")
 	var found []int
 	for _, e := range entries {
@@ -242,7 +253,7 @@ func processesOf(node string) []int {
 		if err != nil {
 			continue
 		}
-		if isOf(pid, node) {
+		if match(pid) {
 			found = append(found, pid)
 		}
 	}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,28 +48,45 @@ func TestFirstUse(t *testing.T) {
 // TestSamplesInEverySandbox serves the same programs from the same files,
 // which name another sandbox each time.
 func TestSamplesInEverySandbox(t *testing.T) {
-	for _, sandbox := range []string{"container", "runc"} {
+	for _, sandbox := range []string{"gvisor", "container", "runc"} {
 		t.Run(sandbox, func(t *testing.T) {
 			needsSandbox(t, sandbox)
-			needsNode(t)
-			p := newPlatform(t)
-			for _, name := range []string{"hello-node", "benchmark"} {
-				p.writeSample(t, samples(t), name, sandbox)
-			}
-			p.start(t)
-			if body := p.want(t, "hello-node", "/"); !strings.Contains(body, "ello") {
-				t.Errorf("hello-node answered %q", body)
-			}
-			for _, path := range []string{"/hello", "/fib?n=20", "/fft?n=1024", "/matrix?n=64", "/read", "/unzip", "/alloc?mib=8", "/static"} {
-				p.want(t, "benchmark", path)
-			}
-			p.stop(t)
+			wantSamples(t, newPlatform(t), sandbox, "")
 		})
 	}
+	t.Run("docker", func(t *testing.T) {
+		p, _ := newDockerPlatform(t)
+		wantSamples(t, p, "docker", "")
+	})
+	t.Run("docker/runsc", func(t *testing.T) {
+		p, daemon := newDockerPlatform(t)
+		wantSamples(t, p, "docker", daemon.Runsc(t))
+	})
 }
 
-// writeSample copies a sample function and has it run in sandbox.
-func (p *platform) writeSample(t *testing.T, samples, name, sandbox string) {
+// wantSamples serves two of the samples. runtime is the OCI runtime; "" is
+// the sandbox's default.
+func wantSamples(t *testing.T, p *platform, sandbox, runtime string) {
+	needsNode(t)
+	lines := fmt.Sprintf("sandbox = %q\n", sandbox)
+	if runtime != "" {
+		lines += fmt.Sprintf("runtime = %q\n", runtime)
+	}
+	for _, name := range []string{"hello-node", "benchmark"} {
+		p.writeSample(t, samples(t), name, lines)
+	}
+	p.start(t)
+	if body := p.want(t, "hello-node", "/"); !strings.Contains(body, "ello") {
+		t.Errorf("hello-node answered %q", body)
+	}
+	for _, path := range []string{"/hello", "/fib?n=20", "/fft?n=1024", "/matrix?n=64", "/read", "/unzip", "/alloc?mib=8", "/static"} {
+		p.want(t, "benchmark", path)
+	}
+	p.stop(t)
+}
+
+// writeSample copies a sample function and puts lines before its own.
+func (p *platform) writeSample(t *testing.T, samples, name, lines string) {
 	t.Helper()
 	dir := filepath.Join(p.functions, name)
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(samples, name))); err != nil {
@@ -79,8 +97,7 @@ func (p *platform) writeSample(t *testing.T, samples, name, sandbox string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text = append([]byte("sandbox = \""+sandbox+"\"\n"), text...)
-	if err := os.WriteFile(file, text, 0o600); err != nil {
+	if err := os.WriteFile(file, append([]byte(lines), text...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -13,20 +13,44 @@ import (
 
 	"github.com/unifaas/unifaas/internal/control"
 	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
+	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest/dockertest"
 )
 
-// TestMain stops the platform that the tests share, and fails the run when it
-// does not end well or leaves anything.
+// binariesEnv names the variable with the folder of the binaries, for the
+// processes that this one starts.
+const binariesEnv = "UNIFAAS_E2E_BINARIES"
+
+// TestMain builds what the tests run, and runs them beside a Docker Engine,
+// in a network of their own.
 func TestMain(m *testing.M) {
-	code := m.Run()
+	if os.Getenv(binariesEnv) != "" {
+		os.Exit(dockertest.Main(tests{m}))
+	}
+	// Here, since in the tests' network there are no modules to be had.
+	b, err := build()
+	if err == nil {
+		err = os.Setenv(binariesEnv, b.dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := dockertest.Main(tests{m})
+	_ = os.RemoveAll(b.dir)
+	os.Exit(code)
+}
+
+// tests are the tests and the end of the platform that they share, which
+// fails the run when it does not end well or leaves anything.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int {
+	code := t.M.Run()
 	if err := stopCommon(); err != nil {
 		fmt.Fprintln(os.Stderr, "the tests' common platform:", err)
 		code = max(code, 1)
 	}
-	if b, err := build(); err == nil {
-		_ = os.RemoveAll(b.dir)
-	}
-	os.Exit(code)
+	return code
 }
 
 // binaries are the programs that the tests run.
@@ -34,10 +58,18 @@ type binaries struct {
 	dir      string
 	unifaas  string
 	function string // see folder function
+	artefact string // a function as the paper's artefact has them
+}
+
+func binariesIn(dir string) *binaries {
+	return &binaries{dir, filepath.Join(dir, "unifaas"), filepath.Join(dir, "function"), filepath.Join(dir, "artefact")}
 }
 
 // build makes the binaries once, where every user may execute them.
 var build = sync.OnceValues(func() (_ *binaries, err error) {
+	if dir := os.Getenv(binariesEnv); dir != "" {
+		return binariesIn(dir), nil
+	}
 	dir, err := os.MkdirTemp("", "unifaas-e2e-bin-")
 	if err != nil {
 		return nil, err
@@ -50,14 +82,14 @@ var build = sync.OnceValues(func() (_ *binaries, err error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
-	b := &binaries{dir, filepath.Join(dir, "unifaas"), filepath.Join(dir, "function")}
+	b := binariesIn(dir)
 	if given := os.Getenv("UNIFAAS_BINARY"); given != "" {
 		// Copied, so that whoever may not enter its folder can run it too.
 		err = copyFile(b.unifaas, given)
 	} else {
 		err = goBuild(b.unifaas, "../../cmd/unifaas")
 	}
-	return b, errors.Join(err, goBuild(b.function, "./function"))
+	return b, errors.Join(err, goBuild(b.function, "./function"), goBuild(b.artefact, "../../internal/sandbox/docker/testdata/artefact"))
 })
 
 func goBuild(to, source string) error {

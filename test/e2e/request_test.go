@@ -34,6 +34,10 @@ func fetch(ctx context.Context, method, url string, body io.Reader) (answer, err
 	if err != nil {
 		return answer{}, err
 	}
+	return send(req)
+}
+
+func send(req *http.Request) (answer, error) {
 	resp, err := httpClient.Do(req)
 	if err != nil {
 		return answer{}, err

@@ -167,7 +167,7 @@ func TestAnyDescriptor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer null.Close()
+		r.Cleanup(func() { _ = null.Close() })
 		inst, _, err := r.start(fmt.Sprint("fd", null.Fd()))
 		if err != nil {
 			t.Fatalf("the last descriptor is %d: %v", null.Fd(), err)

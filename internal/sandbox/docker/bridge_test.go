@@ -14,7 +14,7 @@ import (
 // machine, by each of its addresses, and its neighbour.
 func TestBridgeLeadsNowhere(t *testing.T) {
 	p := newPlatform(t, dockertest.Options{})
-	runsc := buildRunsc(t, p.daemon)
+	runsc := p.daemon.Runsc(t)
 	rev := p.revision(guest(t), func(rev *faas.Revision) { rev.Function.Runtime = runsc })
 	art := p.prepare(rev)
 	r, neighbour := p.start(art, rev), p.start(art, rev)

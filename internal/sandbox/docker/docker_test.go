@@ -3,7 +3,6 @@ package docker_test
 import (
 	"context"
 	"os"
-	"os/exec"
 	"sync"
 	"testing"
 
@@ -49,7 +48,7 @@ func newDriver(daemon *dockertest.Daemon) func(testing.TB, sandbox.Host) *docker
 
 func TestConformanceRunsc(t *testing.T) {
 	daemon := dockertest.Get(t, dockertest.Options{})
-	runsc, made := buildRunsc(t, daemon), newDriver(daemon)
+	runsc, made := daemon.Runsc(t), newDriver(daemon)
 	sandboxtest.Run(t, sandboxtest.Harness{
 		New: func(t testing.TB, host sandbox.Host) sandbox.Driver {
 			return withRuntime{made(t, host), runsc}
@@ -59,23 +58,6 @@ func TestConformanceRunsc(t *testing.T) {
 			sandboxtest.NoNetwork:    "it has a bridge's interface, which leads nowhere: TestBridgeLeadsNowhere",
 		},
 	})
-}
-
-// buildRunsc builds the platform where the daemon looks for the runtime
-// "runsc": under that name it is one.
-func buildRunsc(t *testing.T, daemon *dockertest.Daemon) string {
-	t.Helper()
-	const name = "runsc"
-	path := daemon.Runtime(name)
-	if _, err := os.Stat(path); err == nil {
-		return name
-	}
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "github.com/unifaas/unifaas/cmd/unifaas")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build runsc: %v\n%s", err, out)
-	}
-	return name
 }
 
 // withRuntime has every function run by one runtime.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -84,11 +85,30 @@ func socket(dir string) string { return filepath.Join(dir, "docker.sock") }
 // Host is the daemon's address, as in DOCKER_HOST.
 func (d *Daemon) Host() string { return "unix://" + socket(d.dir) }
 
-// Runtime is the path at which the daemon looks for the program of the OCI
-// runtime called name: "runsc" is registered. A test that uses it puts it there.
-func (d *Daemon) Runtime(name string) string { return runtimePath(d.dir, name) }
+// Runsc is the name of the OCI runtime at which the daemon finds the platform
+// itself, which is one under that name. It is built for the first who asks.
+func (d *Daemon) Runsc(t testing.TB) string {
+	t.Helper()
+	const name = "runsc"
+	path := runtimePath(d.dir, name)
+	if _, err := os.Stat(path); err == nil {
+		return name
+	}
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "github.com/unifaas/unifaas/cmd/unifaas")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build runsc: %v\n%s", err, out)
+	}
+	return name
+}
 
 func runtimePath(dir, name string) string { return filepath.Join(dir, "runtimes", name) }
+
+// Contains reports whether a process is in one of the daemon's containers.
+func (d *Daemon) Contains(pid int) bool {
+	groups, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	return strings.Contains(string(groups), "/"+groupsOf(os.Getppid())+"/")
+}
 
 // with has the daemon run with o. A process that the tests have started has
 // no keeper and finds it running.

@@ -101,7 +101,7 @@ func (k *keeper) start(o Options) error {
 func (k *keeper) configure(o Options) error {
 	config := map[string]any{
 		"live-restore": o.LiveRestore, "runtimes": map[string]any{"runsc": map[string]any{"path": runtimePath(k.dir, "runsc")}},
-		"cgroup-parent":       "/" + k.groups(),
+		"cgroup-parent":       "/" + groupsOf(os.Getpid()),
 		"insecure-registries": []string{"127.0.0.0/8"},
 	}
 	if o.StorageDriver != "" {
@@ -114,8 +114,8 @@ func (k *keeper) configure(o Options) error {
 	return os.WriteFile(filepath.Join(k.dir, "daemon.json"), text, 0o600)
 }
 
-// groups is the cgroup that all the daemon's containers are in.
-func (k *keeper) groups() string { return "unifaas-dockertest-" + strconv.Itoa(os.Getpid()) }
+// groupsOf is the cgroup that all containers of a keeper's daemon are in.
+func groupsOf(keeper int) string { return "unifaas-dockertest-" + strconv.Itoa(keeper) }
 
 // stop signals the daemon and waits for its end.
 func (k *keeper) stop(sig syscall.Signal) error {
@@ -158,11 +158,12 @@ func (k *keeper) close() error {
 // removeGroups removes the parent of the containers' cgroups, in all
 // hierarchies.
 func (k *keeper) removeGroups() error {
-	paths, err := filepath.Glob(filepath.Join("/sys/fs/cgroup", "*", k.groups()))
+	groups := groupsOf(os.Getpid())
+	paths, err := filepath.Glob(filepath.Join("/sys/fs/cgroup", "*", groups))
 	if err != nil {
 		return err
 	}
-	for _, path := range append(paths, filepath.Join("/sys/fs/cgroup", k.groups())) {
+	for _, path := range append(paths, filepath.Join("/sys/fs/cgroup", groups)) {
 		if rm := os.Remove(path); rm != nil && !os.IsNotExist(rm) {
 			err = errors.Join(err, rm)
 		}

@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
-	"testing"
 
 	"golang.org/x/sys/unix"
 
@@ -23,9 +22,10 @@ const dirEnv = "UNIFAAS_DOCKERTEST_DIR"
 // connection to it, its children's children have not.
 const keeperEnv = "UNIFAAS_DOCKERTEST_KEEPER"
 
-// Main runs m beside a daemon of its own and returns its exit status. Where
+// Main runs m, a *testing.M or what wraps one, beside a daemon of its own and
+// returns its exit status. Where
 // there can be no daemon, m runs all the same and [Get] skips.
-func Main(m *testing.M) int {
+func Main(m interface{ Run() int }) int {
 	if kept() {
 		unix.CloseOnExec(keeperFD)
 	}
