@@ -79,6 +79,7 @@ type bench struct {
 	options options
 	scale   scale
 	work    string // folder of everything, removed at the end
+	runs    string // the run folders of the platforms
 	unifaas string // absolute path of the platform
 	program string // the benchmark function, a static binary
 	rev     *faas.Revision
@@ -113,6 +114,10 @@ func runLegs(ctx context.Context, o options) (rows []measure.Row, facts *host, e
 	return rows, facts, errors.Join(errs...)
 }
 
+// inMemory is where the platforms' run folders are: their default, /run, is in
+// memory on users' machines, and may be on disk in a container or a small VM.
+const inMemory = "/dev/shm"
+
 func newBench(ctx context.Context, o options) (_ *bench, err error) {
 	b := &bench{options: o, scale: fullScale()}
 	if o.quick {
@@ -126,6 +131,9 @@ func newBench(ctx context.Context, o options) (_ *bench, err error) {
 	}
 	if b.work, err = os.MkdirTemp("", "unifaas-bench-"); err != nil {
 		return nil, err
+	}
+	if b.runs, err = os.MkdirTemp(inMemory, "unifaas-bench-"); err != nil {
+		return nil, errors.Join(err, os.Remove(b.work))
 	}
 	logs := filepath.Join(b.work, "logs")
 	if err := os.Mkdir(logs, 0o700); err != nil {
@@ -157,6 +165,7 @@ func (b *bench) build(ctx context.Context, name, pkg string) (string, error) {
 // stopped by their legs unless those failed.
 func (b *bench) close() error {
 	err := b.group.Close()
+	err = errors.Join(err, os.RemoveAll(b.runs))
 	if b.options.keep || err != nil {
 		b.say("logs are kept in %s", b.work)
 		return err

@@ -51,7 +51,7 @@ func (b *bench) startPlatform(ctx context.Context, name, exe string, functions m
 	if err != nil {
 		return nil, err
 	}
-	folder, run := filepath.Join(dir, "functions"), filepath.Join(dir, "run")
+	folder, run := filepath.Join(dir, "functions"), filepath.Join(b.runs, name)
 	if err := b.writeFunctions(folder, functions); err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func (b *bench) examine(ctx context.Context, name, sandbox string, at place) err
 		return err
 	}
 	cmd := exec.CommandContext(ctx, b.unifaas, "--config", config, "doctor", "--json",
-		"--state-dir", filepath.Join(dir, "state"), "--run-dir", filepath.Join(dir, "run"))
+		"--state-dir", filepath.Join(dir, "state"), "--run-dir", filepath.Join(b.runs, name))
 	cmd.Env = append(environment(), at.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var said, complaint bytes.Buffer
