@@ -8,7 +8,7 @@ import (
 	"github.com/unifaas/unifaas/internal/faas"
 )
 
-// exitCodes are the exit codes of unifaas, documented in docs/cli.md.
+// exitCodes are the exit codes of unifaas, documented in docs/operating.md.
 var exitCodes = map[faas.Kind]int{
 	faas.KindInternal:    1,
 	faas.KindInvalid:     2,

@@ -123,8 +123,8 @@ func TestSingleUseServesOnce(t *testing.T) {
 func TestSingleUseOfTheArtefactsFormIsUnderstood(t *testing.T) {
 	p := commonPlatform(t)
 	name := p.deployText(t, "artefact", "keepalive = 30\nconcurrent-requests = 1\nsingle-use = true\n[container]\nimage = \"example/function\"\n")
-	// Its sandbox, docker, is not part of this build, so how long the
-	// instance stays is the pool's tests' to show.
+	// This platform knows no Docker Engine: how long the instances stay is for
+	// TestArtefactRegistry to show.
 	d := p.describe(t, name)
 	if d.Config == nil || d.Config.SingleUse.String() != "stay-idle" || d.Config.Keepalive.Seconds() != 30 {
 		t.Errorf("understood as %+v", d.Config)

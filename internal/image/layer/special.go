@@ -8,7 +8,7 @@ import (
 )
 
 // usualDevices are the character devices below /dev that images made from an
-// installed system bring along (moby's contrib/mkimage-yum.sh makes them), by
+// installed system bring along (moby's contrib/mkimage-yum.sh makes console, null, zero and urandom), by
 // their numbers in Linux's Documentation/admin-guide/devices.txt. Every
 // sandbox has its own, so they are left out. No other device is harmless.
 var usualDevices = map[string][2]int64{
