@@ -69,8 +69,8 @@ func launcherOnDisk(program []byte, dir string) (*os.File, error) {
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", w.Fd()))
-	return f, errors.Join(err, w.Close())
+	defer func() { _ = w.Close() }() // all is written
+	return os.Open(fmt.Sprintf("/proc/self/fd/%d", w.Fd()))
 }
 
 func fill(f *os.File, program []byte) error {

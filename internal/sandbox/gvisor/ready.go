@@ -1,14 +1,13 @@
 package gvisor
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/sandbox/ready"
 )
 
 const (
@@ -71,25 +70,5 @@ func (i *instance) serves(ctx context.Context) error {
 	if i.ready.Kind != faas.ReadyHTTP {
 		return nil
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+i.ready.Path, nil)
-	if err != nil {
-		return err
-	}
-	req.Close = true
-	if err := req.Write(conn); err != nil {
-		return err
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
-	if err != nil {
-		return err
-	}
-	if err := resp.Body.Close(); err != nil {
-		return err
-	}
-	if resp.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("GET %s: %s", i.ready.Path, resp.Status)
-	}
-	return nil
+	return ready.Ask(ctx, conn, i.ready.Path)
 }

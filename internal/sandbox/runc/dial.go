@@ -1,15 +1,14 @@
 package runc
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/sandbox/ready"
 )
 
 const (
@@ -106,30 +105,5 @@ func (i *instance) serves(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}()
-	return ask(ctx, conn, i.ready.Path)
-}
-
-// ask does one GET of path and wants a status below 400.
-func ask(ctx context.Context, conn net.Conn, path string) error {
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
-	if err != nil {
-		return err
-	}
-	req.Close = true
-	if err := req.Write(conn); err != nil {
-		return err
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
-	if err != nil {
-		return err
-	}
-	if err := resp.Body.Close(); err != nil {
-		return err
-	}
-	if resp.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("GET %s: %s", path, resp.Status)
-	}
-	return nil
+	return ready.Ask(ctx, conn, i.ready.Path)
 }
