@@ -84,7 +84,7 @@ func layer(path string) int {
 // driver returns the folder of the driver that path belongs to, or "".
 func driver(path string) string {
 	rest, ok := strings.CutPrefix(path, "internal/sandbox/")
-	if !ok || within(rest, "all", "sandboxtest") {
+	if !ok || within(rest, "all", "ready", "sandboxtest") {
 		return ""
 	}
 	name, _, _ := strings.Cut(rest, "/")
