@@ -84,15 +84,22 @@ func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// folders returns the folders in which a group needs one of its own, the
-// version 2 one last.
-func (l Layout) folders() []string {
+// v1Folders returns the folders of version 1 hierarchies in which a group
+// needs one of its own.
+func (l Layout) v1Folders() []string {
 	var dirs []string
 	for _, c := range controllers {
 		if dir := l.V1[c]; dir != "" && !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
 		}
 	}
+	return dirs
+}
+
+// folders returns the folders in which a group needs one of its own, the
+// version 2 one last.
+func (l Layout) folders() []string {
+	dirs := l.v1Folders()
 	if l.V2 != "" {
 		dirs = append(dirs, l.V2)
 	}

@@ -115,3 +115,45 @@ func (l Layout) parseHome(text string) map[string]string {
 	}
 	return home
 }
+
+// An Entrance is what a process is made a member of a group with, by somebody
+// who forks with system calls. Nothing of the group's is held but these files.
+type Entrance struct {
+	// Unified is the group's version 2 folder, for CLONE_INTO_CGROUP of
+	// clone3(2), or nil.
+	Unified *os.File
+	// Tasks are a file for each version 1 hierarchy. A process that writes "0"
+	// enters; while it has one thread, that takes none of the kernel's locks
+	// that moving another process does.
+	Tasks []*os.File
+}
+
+// Close closes the files.
+func (e *Entrance) Close() {
+	if e.Unified != nil {
+		_ = e.Unified.Close()
+	}
+	for _, f := range e.Tasks {
+		_ = f.Close()
+	}
+}
+
+// Open opens the group's entrance, which the caller closes.
+func (g *Group) Open() (*Entrance, error) {
+	e := &Entrance{}
+	var err error
+	if dir := g.unified(); dir != "" {
+		if e.Unified, err = os.Open(dir); err != nil {
+			return nil, fmt.Errorf("open cgroup %q: %w", g.name, err)
+		}
+	}
+	for _, dir := range g.layout.v1Folders() {
+		f, err := os.OpenFile(filepath.Join(dir, g.parent, g.name, "tasks"), os.O_WRONLY, 0)
+		if err != nil {
+			e.Close()
+			return nil, fmt.Errorf("open cgroup %q: %w", g.name, err)
+		}
+		e.Tasks = append(e.Tasks, f)
+	}
+	return e, nil
+}

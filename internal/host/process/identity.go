@@ -22,6 +22,9 @@ type Status struct {
 	Identity
 	State  byte // as in proc_pid_stat(5): 'R', 'S', 'Z' (ended, not reaped), ...
 	Parent int
+	// Session is the number of its session, which is that of the process that
+	// made it.
+	Session int
 }
 
 // Look reads the status of process pid from /proc/PID/stat.
@@ -41,7 +44,7 @@ func Look(pid int) (Status, error) {
 var errFormat = errors.New("unknown format")
 
 // parseStat reads a line of proc_pid_stat(5): the state is field 3, the parent
-// 4, the start 22. The second, a name in parentheses, may hold anything, so
+// 4, the session 6, the start 22. The second, a name in parentheses, may hold anything, so
 // that its end is the last parenthesis.
 func parseStat(text []byte) (Status, error) {
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
@@ -52,9 +55,13 @@ func parseStat(text []byte) (Status, error) {
 	if err != nil {
 		return Status{}, errFormat
 	}
+	session, err := strconv.Atoi(fields[6-3])
+	if err != nil {
+		return Status{}, errFormat
+	}
 	started, err := strconv.ParseUint(fields[22-3], 10, 64)
 	if err != nil {
 		return Status{}, errFormat
 	}
-	return Status{Identity: Identity{Started: started}, State: fields[0][0], Parent: parent}, nil
+	return Status{Identity: Identity{Started: started}, State: fields[0][0], Parent: parent, Session: session}, nil
 }

@@ -142,6 +142,46 @@ func TestReapGroup(t *testing.T) {
 	}
 }
 
+// TestReapOrphans: of three children that have ended, two are somebody's.
+func TestReapOrphans(t *testing.T) {
+	adopt(t)
+	ours := exec.Command("true")
+	leader := exec.Command("true")
+	leader.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	for _, cmd := range []*exec.Cmd{ours, leader} {
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pid, release := orphan(t, &syscall.SysProcAttr{Setsid: true})
+	h, err := Hold(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if err := ReapOrphans(); err != nil {
+		t.Fatal(err)
+	}
+	if h.HasEnded() {
+		t.Fatal("an orphan that runs was taken for one that has ended")
+	}
+	release()
+	for !h.HasEnded() {
+		time.Sleep(time.Millisecond)
+	}
+	if err := ReapOrphans(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Look(pid); !os.IsNotExist(err) {
+		t.Errorf("the orphan: got %v, want it gone", err)
+	}
+	for _, cmd := range []*exec.Cmd{ours, leader} {
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("a child of this program: %v", err)
+		}
+	}
+}
+
 func TestHoldAgainOfAnother(t *testing.T) {
 	self, err := Look(os.Getpid())
 	if err != nil {

@@ -2,7 +2,11 @@ package process
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -51,3 +55,34 @@ func ReapGroup(group int, limit time.Duration) {
 }
 
 const reapPause = time.Millisecond
+
+// ReapOrphans collects adopted children that have ended and that nobody knows:
+// those in a session that is neither this process's nor their own. What this
+// program starts, it starts in its session or makes the leader of another, and
+// so it must. Programs that detach themselves (crun) leave such children.
+func ReapOrphans() error {
+	own, err := unix.Getsid(0)
+	if err != nil {
+		return os.NewSyscallError("getsid", err)
+	}
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil {
+		return err
+	}
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for _, word := range strings.Fields(string(text)) {
+			pid, err := strconv.Atoi(word)
+			if err != nil {
+				return fmt.Errorf("read %s: %w", list, errFormat)
+			}
+			if s, err := Look(pid); err == nil && s.State == 'Z' && s.Session != own && s.Session != pid {
+				Reap(pid)
+			}
+		}
+	}
+	return nil
+}

@@ -29,7 +29,8 @@ type Driver struct {
 	groups *cgroup.Parent
 	ids    *ids // nil where the platform may not give out user numbers
 
-	launcher func() (*os.File, error)
+	program  func() (*os.File, error) // the launcher's
+	launcher launcher
 	filter   func() ([]byte, error)
 }
 
@@ -47,12 +48,15 @@ func New(host sandbox.Host, options Options) *Driver {
 		groups: cgroup.NewParent("unifaas-" + host.Node),
 		filter: sync.OnceValues(newFilter),
 	}
-	d.launcher = sync.OnceValues(func() (*os.File, error) { return openLauncher(options.Launcher, host.StateDir) })
+	d.program = sync.OnceValues(func() (*os.File, error) { return openLauncher(options.Launcher, host.StateDir) })
 	if os.Geteuid() == 0 {
 		d.ids = newIDs(host.Node, options.FirstUID)
 	}
 	return d
 }
+
+// Close ends the launcher. Instances are not touched; no more can be started.
+func (d *Driver) Close() error { return d.launcher.close() }
 
 // Name returns "container".
 func (d *Driver) Name() string { return Name }

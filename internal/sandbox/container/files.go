@@ -9,22 +9,18 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/unifaas/unifaas/internal/sandbox/container/plan"
 )
 
-// files are what a start opens for the launcher.
+// files are what a start opens for the first process.
 type files struct {
 	gate   *os.File   // our end
-	theirs []*os.File // closed once the child has them
-	child  []uintptr  // by the child's descriptor
+	child  []*os.File // its descriptors 1, 2, ...
+	theirs []*os.File // closed once the process has them
 }
 
-func newFiles() files { return files{child: make([]uintptr, plan.LauncherFD+1)} }
-
-func (f *files) give(fd int, file *os.File) {
+func (f *files) give(file *os.File) {
+	f.child = append(f.child, file)
 	f.theirs = append(f.theirs, file)
-	f.child[fd] = file.Fd()
 }
 
 // closeTheirs closes what is the child's now: the end of the gate must be
@@ -43,34 +39,23 @@ func (f *files) close() {
 	}
 }
 
-// openFiles opens everything that the launcher is handed.
+// openFiles opens what the process is handed, in the order of its descriptors.
 func (s *starter) openFiles() error {
-	launcher, err := s.driver.launcher()
-	if err != nil {
-		return err
-	}
-	s.files.child[plan.LauncherFD] = launcher.Fd()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	s.files.give(0, null)
 	output, err := duplicate(s.spec.Output)
 	if err != nil {
 		return fmt.Errorf("duplicate output: %w", err)
 	}
-	s.files.give(1, output)
-	s.files.child[2] = output.Fd()
+	s.files.give(output)
+	s.files.child = append(s.files.child, output)
 	if err := s.openGateFiles(); err != nil {
 		return err
 	}
-	s.files.child[plan.PlanFD] = s.art.plan.Fd()
 	status, err := os.OpenFile(filepath.Join(s.spec.Dir, statusName), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	s.inst.status = status
-	s.files.child[plan.StatusFD] = status.Fd()
+	s.files.child = append(s.files.child, status)
 	if s.driver.ids == nil {
 		return s.openDialer()
 	}
@@ -82,7 +67,7 @@ func (s *starter) openGateFiles() error {
 	if err != nil {
 		return os.NewSyscallError("socketpair", err)
 	}
-	s.files.give(plan.GateFD, os.NewFile(uintptr(pair[1]), "gate"))
+	s.files.give(os.NewFile(uintptr(pair[1]), "gate"))
 	if err := unix.SetNonblock(pair[0], true); err != nil {
 		return errors.Join(err, unix.Close(pair[0]))
 	}
@@ -90,9 +75,8 @@ func (s *starter) openGateFiles() error {
 	return nil
 }
 
-// openDialer makes the socket at which the launcher hands out others.
+// openDialer makes the socket at which the first process hands out others.
 func (s *starter) openDialer() error {
-	var fd int
 	err := inDir(s.spec.Dir, func(dir string) error {
 		l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Net: "unixpacket", Name: filepath.Join(dir, dialName)})
 		if err != nil {
@@ -104,16 +88,11 @@ func (s *starter) openDialer() error {
 		if err != nil {
 			return err
 		}
-		fd = len(s.files.child)
-		s.files.child = append(s.files.child, 0)
-		s.files.give(plan.DialFD, f)
+		s.files.give(f)
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("listen for dials: %w", err)
-	}
-	if fd != plan.DialFD {
-		return errors.New("the launcher's files are out of order")
 	}
 	return nil
 }
@@ -154,12 +133,12 @@ func (f *files) send(message, rights []byte) error {
 	var sent error
 	err = raw.Control(func(fd uintptr) { sent = unix.Sendmsg(int(fd), message, rights, nil, unix.MSG_NOSIGNAL) })
 	if err = errors.Join(err, sent); err != nil {
-		return fmt.Errorf("open the launcher's gate: %w", err)
+		return fmt.Errorf("open its gate: %w", err)
 	}
 	return nil
 }
 
-// receive returns the launcher's answer, nothing if it has ended.
+// receive returns the process's answer, nothing if it has ended.
 func (f *files) receive() ([]byte, error) {
 	b := make([]byte, 4096)
 	raw, err := f.gate.SyscallConn()

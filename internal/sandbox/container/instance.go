@@ -14,7 +14,7 @@ import (
 // Names in an instance's folder.
 const (
 	statusName = "status" // the function's wait status, when it has ended
-	dialName   = "dial"   // the launcher's socket, where it serves
+	dialName   = "dial"   // the first process's socket, where it serves
 )
 
 // An instance is one function in namespaces of its own.

@@ -20,7 +20,7 @@ type network interface {
 	Close()
 }
 
-// served is the network of an instance whose launcher hands out sockets: an
+// served is the network of an instance whose first process hands out sockets: an
 // ordinary user can't enter a network namespace, not even its own.
 type served struct{ dir string }
 
@@ -60,7 +60,7 @@ func (i *instance) socket() (*os.File, error) {
 // Close does nothing: nothing is held.
 func (served) Close() {}
 
-// Socket asks the launcher for one.
+// Socket asks the first process for one.
 func (n served) Socket() (*os.File, error) {
 	var conn *net.UnixConn
 	err := inDir(n.dir, func(dir string) (err error) {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -16,7 +18,7 @@ import (
 	"github.com/unifaas/unifaas/internal/host/seccomp"
 	"github.com/unifaas/unifaas/internal/oci"
 	"github.com/unifaas/unifaas/internal/sandbox"
-	"github.com/unifaas/unifaas/internal/sandbox/container/plan"
+	"github.com/unifaas/unifaas/internal/sandbox/container/setup"
 )
 
 // Limits of a function that names none.
@@ -27,9 +29,9 @@ const (
 	maxShm        = 64 << 20 // Docker's size of /dev/shm
 )
 
-// ownProcesses is added to a function's limit of processes for the launcher's
-// threads.
-const ownProcesses = 8
+// ownProcesses is added to a function's limit of processes for the first
+// process of its instance.
+const ownProcesses = 1
 
 func withDefaults(l faas.Limits) faas.Limits {
 	if l.Memory == 0 {
@@ -49,7 +51,10 @@ type artifact struct {
 	rev      *faas.Revision
 	limits   faas.Limits
 	uid, gid uint32   // inside
-	plan     *os.File // encoded, in memory, sealed
+	script   *os.File // in memory, sealed
+	size     uint64   // of the script in bytes
+	start    uint64   // where in the script its operations begin
+	steps    []string // what they are for
 }
 
 // Prepare checks rev and writes its plan. There is nothing on disk to prepare:
@@ -71,13 +76,18 @@ func (d *Driver) Prepare(_ context.Context, rev *faas.Revision) (sandbox.Artifac
 	if err != nil {
 		return nil, fmt.Errorf("prepare function %q: %w", rev.Function.Ref, err)
 	}
-	if a.plan, err = sealed("plan", p.Encode()); err != nil {
+	program, err := setup.Compile(p)
+	if err != nil {
+		return nil, faas.Errorf(faas.KindInvalid, "function %q: %w", rev.Function.Ref, err)
+	}
+	if a.script, err = sealed("script", program.Memory); err != nil {
 		return nil, fmt.Errorf("prepare function %q: %w", rev.Function.Ref, err)
 	}
+	a.size, a.start, a.steps = uint64(len(program.Memory)), program.Start, program.Steps
 	return a, nil
 }
 
-// checkRootfs tells what the launcher would stumble over. Nothing rests on it.
+// checkRootfs tells what a start would stumble over. Nothing rests on it.
 func checkRootfs(rev *faas.Revision) error {
 	if rev.Image.Rootfs == "" {
 		return errors.New("its image has no root file system for a container")
@@ -94,24 +104,37 @@ func checkRootfs(rev *faas.Revision) error {
 	return nil
 }
 
-func (d *Driver) newPlan(rev *faas.Revision, limits faas.Limits, process *specs.Process) (*plan.Plan, error) {
+func (d *Driver) newPlan(rev *faas.Revision, limits faas.Limits, process *specs.Process) (*setup.Plan, error) {
 	filter, err := d.filter()
 	if err != nil {
 		return nil, err
 	}
-	p := &plan.Plan{
+	lastCapability, err := lastCapability()
+	if err != nil {
+		return nil, err
+	}
+	p := &setup.Plan{
 		Argv: process.Args, Env: process.Env, Dir: process.Cwd,
-		UID: process.User.UID, GID: process.User.GID, Groups: d.ids != nil,
+		UID: process.User.UID, GID: process.User.GID, Root: d.ids != nil,
 		Hostname: hostname(rev.Function.Ref.Name),
 		Tmp:      limits.Disk, Shm: min(limits.Disk, maxShm),
 		Masked: oci.MaskedPaths(), ReadOnly: oci.ReadonlyPaths(),
-		Limits: resourceLimits(process.Rlimits),
-		Filter: filter, Cgroup: d.showsCgroup(), Serve: d.ids == nil,
+		Filter: filter, LastCapability: lastCapability, Cgroup: d.showsCgroup(), Serve: d.ids == nil,
 	}
 	if d.ids == nil {
 		p.Rootfs = rev.Image.Rootfs
 	}
-	return p, nil
+	p.Limits, err = d.resourceLimits(process.Rlimits)
+	return p, err
+}
+
+// lastCapability returns the highest number of a capability.
+func lastCapability() (int, error) {
+	text, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
 // hostname is a function's name as far as the kernel takes it.
@@ -132,17 +155,29 @@ var resources = map[string]uint32{
 	"RLIMIT_NOFILE": unix.RLIMIT_NOFILE, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_NPROC": unix.RLIMIT_NPROC,
 }
 
-func resourceLimits(limits []specs.POSIXRlimit) []plan.Limit {
-	var all []plan.Limit
+// resourceLimits returns limits as far as the launcher's own allow.
+func (d *Driver) resourceLimits(limits []specs.POSIXRlimit) ([]setup.Limit, error) {
+	program, err := d.program()
+	if err != nil {
+		return nil, err
+	}
+	var all []setup.Limit
 	for _, l := range limits {
+		r, known := resources[l.Type]
+		if !known {
+			continue
+		}
 		if l.Type == "RLIMIT_NPROC" {
 			l.Soft, l.Hard = l.Soft+ownProcesses, l.Hard+ownProcesses
 		}
-		if r, known := resources[l.Type]; known {
-			all = append(all, plan.Limit{Resource: r, Soft: l.Soft, Hard: l.Hard})
+		ours, err := d.launcher.limit(program, r)
+		if err != nil {
+			return nil, fmt.Errorf("read limit %s: %w", l.Type, err)
 		}
+		hard := min(l.Hard, ours.Max)
+		all = append(all, setup.Limit{Resource: r, Soft: min(l.Soft, hard), Hard: hard})
 	}
-	return all
+	return all, nil
 }
 
 // newFilter compiles Docker's profile into the plan's form.

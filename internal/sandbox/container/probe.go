@@ -16,7 +16,7 @@ import (
 	"github.com/unifaas/unifaas/internal/host/cgroup"
 	"github.com/unifaas/unifaas/internal/oci"
 	"github.com/unifaas/unifaas/internal/sandbox"
-	"github.com/unifaas/unifaas/internal/sandbox/container/plan"
+	"github.com/unifaas/unifaas/internal/sandbox/container/script"
 )
 
 const (
@@ -53,7 +53,7 @@ func (d *Driver) detail() string {
 
 // try runs the probe's program in a container, in a folder of its own.
 func (d *Driver) try(ctx context.Context) (err error) {
-	launcher, err := d.launcher()
+	program, err := d.program()
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (d *Driver) try(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	rev, err := probeRevision(dir, launcher)
+	rev, err := probeRevision(dir, program)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (d *Driver) runProbe(ctx context.Context, dir string, art sandbox.Artifact,
 	case <-ctx.Done():
 		return fmt.Errorf("a container did not run its program within %v", probeTimeout)
 	}
-	if exit := inst.Wait(); exit.Code != plan.ProbeStatus {
+	if exit := inst.Wait(); exit.Code != script.ProbeStatus {
 		return fmt.Errorf("a container did not run its program: %s", exit)
 	}
 	return nil

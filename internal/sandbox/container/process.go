@@ -1,68 +1,71 @@
 package container
 
 import (
+	"errors"
 	"fmt"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/unifaas/unifaas/internal/host/process"
-	"github.com/unifaas/unifaas/internal/sandbox/container/plan"
 )
 
-// namespaces of an instance. The launcher makes the one of control groups when
-// it is in its own, since that becomes the root of what is seen.
+// namespaces of an instance. The one of control groups comes when the process
+// is in its own, since that becomes the root of what is seen.
 const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS |
 	unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 
-// launcherCapabilities are what the launcher needs in its user namespace.
-// Root there has them by itself; another user keeps them only as ambient ones.
-var launcherCapabilities = []uintptr{
-	unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_SETPCAP, unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_SYS_RESOURCE,
-}
-
-// launcherEnv keeps the launcher small: one thread for Go code, no collector.
-var launcherEnv = []string{"GOMAXPROCS=1", "GOGC=off"}
-
-// launcherPath is the launcher as the child has it.
-var launcherPath = fmt.Sprintf("/proc/self/fd/%d", plan.LauncherFD)
-
-// fork starts the launcher. attr says in which cgroup it is born.
-func (s *starter) fork(attr *syscall.SysProcAttr) error {
-	attr.Setsid = true // the platform's terminal is not the function's
-	attr.Cloneflags = namespaces
-	if s.inst.uids != 0 {
-		mapRange(attr, int(s.inst.uids))
-	} else {
-		mapOne(attr, s.art.uid, s.art.gid)
-	}
-	argv := []string{plan.Name, s.spec.ID}
-	pid, _, err := syscall.StartProcess(launcherPath, argv, &syscall.ProcAttr{Files: s.files.child, Env: launcherEnv, Sys: attr})
+// fork makes the instance's first process, a member of its group, and puts its
+// users in place. It waits at its gate.
+func (s *starter) fork() error {
+	program, err := s.driver.program()
 	if err != nil {
-		return fmt.Errorf("start launcher: %w", err)
+		return err
+	}
+	f := forked{flags: namespaces, artifact: s.art, files: s.files.child}
+	if s.inst.group != nil {
+		if f.entrance, err = s.inst.group.Open(); err != nil {
+			return err
+		}
+		defer f.entrance.Close()
+	}
+	pid, err := s.driver.launcher.fork(program, f)
+	if err != nil {
+		return fmt.Errorf("make first process: %w", err)
 	}
 	// Nobody waits for it yet, so that the number is still its own.
 	if s.inst.process, err = process.Hold(pid); err != nil {
-		return fmt.Errorf("start launcher: %w", err)
+		return fmt.Errorf("make first process: %w", err)
 	}
-	return nil
+	return s.mapUsers(pid)
 }
 
-// mapRange gives the instance users and groups that nobody else has. The
-// launcher begins as root among them.
-func mapRange(attr *syscall.SysProcAttr, first int) {
-	attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: first, Size: idRange}}
-	attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: first, Size: idRange}}
-	attr.GidMappingsEnableSetgroups = true
-	attr.Credential = &syscall.Credential{}
+// mapUsers says who the instance's users are: those of its range, which nobody
+// else has, or else the platform's own user in the place of the function's,
+// which is all that an ordinary user may say.
+func (s *starter) mapUsers(pid int) error {
+	uids, gids := idMap(0, s.inst.uids, idRange), idMap(0, s.inst.uids, idRange)
+	if s.inst.uids == 0 {
+		uids, gids = idMap(s.art.uid, uint32(os.Geteuid()), 1), idMap(s.art.gid, uint32(os.Getegid()), 1)
+		// Without it the kernel refuses the groups' map (user_namespaces(7)).
+		if err := writeFile(pid, "setgroups", "deny"); err != nil {
+			return err
+		}
+	}
+	return errors.Join(writeFile(pid, "uid_map", uids), writeFile(pid, "gid_map", gids))
 }
 
-// mapOne makes the platform's user the function's, the only mapping that an
-// ordinary user may make.
-func mapOne(attr *syscall.SysProcAttr, uid, gid uint32) {
-	attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: int(uid), HostID: os.Geteuid(), Size: 1}}
-	attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: int(gid), HostID: os.Getegid(), Size: 1}}
-	attr.Credential = &syscall.Credential{Uid: uid, Gid: gid, NoSetGroups: true}
-	attr.AmbientCaps = launcherCapabilities
+// idMap is a line of /proc/PID/uid_map.
+func idMap(inside, outside, count uint32) string {
+	return fmt.Sprintf("%d %d %d\n", inside, outside, count)
+}
+
+// writeFile writes a file of /proc/PID with one system call.
+func writeFile(pid int, name, text string) error {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/%s", pid, name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
 }

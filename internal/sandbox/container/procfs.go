@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/unifaas/unifaas/internal/sandbox"
-	"github.com/unifaas/unifaas/internal/sandbox/container/plan"
+	"github.com/unifaas/unifaas/internal/sandbox/container/script"
 )
 
 // statFields returns the fields of /proc/PID/stat from the third on. The
@@ -30,11 +30,11 @@ func instanceOf(pid int) string {
 	if err != nil {
 		return ""
 	}
-	args := bytes.Split(bytes.TrimSuffix(text, []byte{0}), []byte{0})
-	if len(args) != 2 || string(args[0]) != plan.Name {
+	name, rest, _ := bytes.Cut(text, []byte{0})
+	if string(name) != script.Name {
 		return ""
 	}
-	return string(args[1])
+	return string(bytes.TrimRight(rest, "\x00"))
 }
 
 // ticksPerSecond is USER_HZ, 100 on all architectures that count.

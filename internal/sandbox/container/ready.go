@@ -64,7 +64,7 @@ func (p *probe) close() {
 }
 
 // try returns nil if the readiness condition holds now. A callback is the
-// launcher's caller's to wait for; after it, as before, the port must accept.
+// platform's to wait for; after it, as before, the port must accept.
 func (p *probe) try(ctx context.Context) error {
 	if p.socket == nil {
 		var err error

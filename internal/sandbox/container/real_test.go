@@ -41,7 +41,8 @@ func newRig(t testing.TB, node string) *rig {
 		Node: node, StateDir: filepath.Join(base, "state"), RunDir: filepath.Join(base, "run"),
 		Exe: "/proc/self/exe", Logger: slog.New(slog.DiscardHandler),
 	}
-	r := &rig{TB: t, driver: container.New(host, container.Options{Launcher: launcher}), host: host, rootfs: filepath.Join(base, "rootfs")}
+	r := &rig{TB: t, host: host, rootfs: filepath.Join(base, "rootfs")}
+	r.driver = r.newDriver()
 	if c := r.driver.Probe(r.ctx()); !c.Works {
 		sandboxtest.Skip(t, container.Name, sandboxtest.NotWorking{Why: c.Reason, Remedy: c.Remedy})
 	}
@@ -56,6 +57,17 @@ func newRig(t testing.TB, node string) *rig {
 		Image:    faas.Image{Digest: "sha256:" + node, Rootfs: r.rootfs},
 	}
 	return r
+}
+
+// newDriver makes another driver on the same host, as a new platform would.
+func (r *rig) newDriver() *container.Driver {
+	d := container.New(r.host, container.Options{Launcher: launcher})
+	r.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			r.Error(err)
+		}
+	})
+	return d
 }
 
 // build puts a program into the image. Another user's run gets it ready made.
@@ -193,7 +205,7 @@ func TestSweep(t *testing.T) {
 	if err := os.Mkdir(stale, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	next := container.New(r.host, container.Options{Launcher: launcher})
+	next := r.newDriver()
 	if err := next.Sweep(r.ctx(), map[string]bool{rec.ID: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +231,7 @@ func TestRecoveredExit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		taken, err := container.New(r.host, container.Options{Launcher: launcher}).Recover(r.ctx(), *rec)
+		taken, err := r.newDriver().Recover(r.ctx(), *rec)
 		if err != nil {
 			t.Fatal(err)
 		}

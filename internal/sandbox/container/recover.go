@@ -71,8 +71,8 @@ func (d *Driver) recall(rec sandbox.Record) (*instance, error) {
 	return i, nil
 }
 
-// takeOver gets hold of what an instance that runs is used by. A launcher that
-// was left at its gate ends by itself.
+// takeOver gets hold of what an instance that runs is used by. One that was left
+// at its gate ends by itself.
 func (i *instance) takeOver() error {
 	if i.process == nil {
 		return errors.New("it has ended")

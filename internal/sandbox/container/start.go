@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -13,7 +14,7 @@ import (
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/host/cgroup"
 	"github.com/unifaas/unifaas/internal/sandbox"
-	"github.com/unifaas/unifaas/internal/sandbox/container/plan"
+	"github.com/unifaas/unifaas/internal/sandbox/container/script"
 )
 
 // undoTimeout bounds the undoing of a start that failed.
@@ -50,7 +51,7 @@ func (d *Driver) Start(ctx context.Context, art sandbox.Artifact, spec sandbox.S
 	if !ok {
 		return nil, errNotOurs
 	}
-	s := &starter{driver: d, art: a, spec: spec, files: newFiles()}
+	s := &starter{driver: d, art: a, spec: spec}
 	s.inst = newInstance(d, spec.ID, spec.Dir, a.rev)
 	err := s.run(ctx)
 	s.files.close()
@@ -123,18 +124,11 @@ func (s *starter) makeGroup(context.Context) error {
 	return err
 }
 
-// startProcess forks the launcher inside its cgroup and namespaces and records
-// it. It waits at its gate.
+// startProcess forks the first process and records it.
 func (s *starter) startProcess(context.Context) error {
-	if err := s.openFiles(); err != nil {
-		return err
-	}
-	fork := func(attr *syscall.SysProcAttr) error { return s.fork(attr) }
-	var err error
-	if s.inst.group != nil {
-		err = s.inst.group.Start(fork)
-	} else {
-		err = fork(&syscall.SysProcAttr{})
+	err := s.openFiles()
+	if err == nil {
+		err = s.fork()
 	}
 	s.files.closeTheirs()
 	if err != nil {
@@ -147,15 +141,14 @@ func (s *starter) startProcess(context.Context) error {
 	return nil
 }
 
-// openGate hands the launcher what could not be had before its namespaces
-// were there, and lets it go on.
+// openGate hands the process what could not be had before its namespaces were
+// there, and lets it go on.
 func (s *starter) openGate(context.Context) error {
 	if err := s.inst.enterNetwork(); err != nil {
 		return err
 	}
 	var rights []byte
 	if s.inst.uids != 0 {
-		raiseOpenFiles(s.inst.process.Pid)
 		root, err := openRoot(s.art.rev.Image.Rootfs, s.inst.process.Pid)
 		if err != nil {
 			return err
@@ -166,19 +159,19 @@ func (s *starter) openGate(context.Context) error {
 	return s.files.send([]byte(s.spec.ID), rights)
 }
 
-// awaitFunction waits until the launcher has started the function. The CPU
-// limit comes only now: until here it was the platform's work.
+// awaitFunction waits until the function has been started. The CPU limit comes
+// only now: until here it was the platform's work.
 func (s *starter) awaitFunction(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, s.files.interrupt)
 	defer stop()
 	message, err := s.files.receive()
 	switch {
 	case err != nil:
-		return fmt.Errorf("wait for the launcher: %w", err)
+		return fmt.Errorf("wait for its first process: %w", err)
 	case len(message) == 0:
-		return errors.New("the launcher was killed")
-	case message[0] != plan.Done:
-		return errors.New(string(message[1:]))
+		return errors.New("its first process was killed")
+	case message[0] != script.Done:
+		return s.art.failure(message)
 	}
 	if s.inst.group == nil {
 		return nil
@@ -189,12 +182,19 @@ func (s *starter) awaitFunction(ctx context.Context) error {
 	return nil
 }
 
-// raiseOpenFiles lifts the limit of open files to the most that functions
-// get; the launcher, which can't, then lowers it to what its function gets.
-// Where that is refused the platform's own limit remains.
-func raiseOpenFiles(pid int) {
-	const most = 1 << 20
-	_ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: most, Max: most}, nil)
+// failure is the error that a first process tells of, a [script.Failed].
+func (a *artifact) failure(message []byte) error {
+	if len(message) != script.FailedSize {
+		return errors.New("its first process gave a strange answer")
+	}
+	step, errno := "arrange files and groups", syscall.Errno(binary.NativeEndian.Uint32(message[5:]))
+	if op := binary.NativeEndian.Uint32(message[1:]); int64(op) < int64(len(a.steps)) {
+		step = a.steps[op]
+	}
+	if errno == 0 {
+		return errors.New(step)
+	}
+	return fmt.Errorf("%s: %w", step, errno)
 }
 
 // openRoot returns a mount of the root file system, read-only, in which the
@@ -209,7 +209,7 @@ func openRoot(rootfs string, pid int) (int, error) {
 	attributes := unix.MountAttr{
 		Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV,
 		// Where the host's mount is shared, as systemd has it, this one would be
-		// its peer: what the launcher mounts inside would show up on the host.
+		// its peer: what is mounted inside would show up on the host.
 		Propagation: unix.MS_PRIVATE,
 	}
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attributes); err != nil {

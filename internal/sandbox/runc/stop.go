@@ -104,6 +104,11 @@ func (i *instance) forget(ctx context.Context) error {
 			if err := r.delete(ctx, i.id); err != nil {
 				return err
 			}
+			// One that detaches itself (crun) leaves a process of its own behind,
+			// in a session that nobody knows.
+			if err := process.ReapOrphans(); err != nil {
+				return err
+			}
 		}
 		if err := removeState(filepath.Join(r.root, i.id)); err != nil {
 			return err

@@ -1,130 +1,119 @@
-// Command launcher is what the container driver starts for each instance: the
-// first process of the instance's namespaces. It mounts what the function is
-// to see, gives up every privilege, starts the function, and then makes way
-// for a program of 150 bytes that waits for it (see init_amd64.go), or stays
-// where the driver needs it inside.
+// Command launcher makes the first processes of the container driver's
+// instances. The driver starts it once and keeps it; for each instance it gets
+// a request, forks, and the child carries out the script that came along
+// (package script): a fork of this small program, nothing to execute, and no
+// runtime to start.
 //
-// It is embedded into the platform's binary. It imports next to nothing, for
-// an instance's start waits for its own, and knows only the plan it is given.
+// A child is the platform's, not the launcher's (CLONE_PARENT), which then has
+// no part in it any more. The launcher ends with the platform.
+//
+// It is embedded into the platform's binary, and knows nothing of what scripts
+// do.
 package main
 
 import (
-	"errors"
+	"os"
 	"runtime"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/unifaas/unifaas/internal/sandbox/container/plan"
+	"github.com/unifaas/unifaas/internal/sandbox/container/script"
 )
 
-// What is changed here belongs to a thread: the first, which leads the process.
+// Children are copies of this thread.
 func init() { runtime.LockOSThread() }
 
 func main() {
-	text, err := readPlan()
-	if err != nil {
-		exit(plan.ProbeStatus)
+	if _, err := unix.GetsockoptInt(script.RequestFD, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
+		unix.Exit(script.ProbeStatus)
 	}
-	id, root, ok := awaitGate()
-	if !ok {
-		exit(1) // the platform is gone
-	}
-	child, p, err := launch(text, root)
-	if err != nil {
-		answer(append([]byte{plan.Failed}, err.Error()...))
-		exit(1)
-	}
-	answer([]byte{plan.Done})
-	_ = unix.Close(plan.GateFD)
-	_ = unix.Close(plan.PlanFD)
-	stay(p, child, id)
-}
-
-// launch makes the instance and starts its function.
-func launch(text []byte, root int) (child int, p *plan.Plan, err error) {
-	if p, err = plan.Decode(text); err != nil {
-		return 0, nil, err
-	}
-	for _, step := range []func() error{
-		func() error { return hideGroups(p) },
-		func() error { return enterRoot(p, root) },
-		func() error { return settle(p) },
-		func() error { return drop(p) },
-	} {
-		if err := step(); err != nil {
-			return 0, nil, err
-		}
-	}
-	child, err = start(p)
-	return child, p, err
-}
-
-// readPlan returns the encoded plan. It does not move the file's position,
-// which all instances of a revision share.
-func readPlan() ([]byte, error) {
-	var stat unix.Stat_t
-	if err := unix.Fstat(plan.PlanFD, &stat); err != nil {
-		return nil, err
-	}
-	text := make([]byte, stat.Size)
-	for at := 0; at < len(text); {
-		n, err := unix.Pread(plan.PlanFD, text[at:], int64(at))
-		if err != nil {
-			return nil, err
-		}
-		if n == 0 {
-			return nil, errors.New("short plan")
-		}
-		at += n
-	}
-	return text, nil
-}
-
-// awaitGate returns once the platform has put this process on record, with the
-// instance's name and the mount that came along, or -1.
-func awaitGate() (id string, root int, ok bool) {
-	root = -1
-	var b [plan.MaxID]byte
-	rights := make([]byte, unix.CmsgSpace(4))
+	settle()
 	for {
-		n, size, _, _, err := unix.Recvmsg(plan.GateFD, b[:], rights, unix.MSG_CMSG_CLOEXEC)
-		if errors.Is(err, unix.EINTR) {
-			continue
+		if !receive() {
+			unix.Exit(0) // the platform is gone
 		}
-		if err != nil || n == 0 {
-			return "", -1, false
+		pid, errno := spawn(&request, &files)
+		for i := range files.n {
+			_ = unix.Close(int(files.fd[i]))
 		}
-		messages, err := unix.ParseSocketControlMessage(rights[:size])
-		if err == nil && len(messages) == 1 {
-			if fds, err := unix.ParseUnixRights(&messages[0]); err == nil && len(fds) == 1 {
-				root = fds[0]
-			}
-		}
-		return string(b[:n]), root, true
+		reply := script.Reply{Pid: uint32(pid), Errno: uint32(errno)}
+		_, _, _ = unix.Syscall6(unix.SYS_SENDTO, script.RequestFD, uintptr(unsafe.Pointer(&reply)), uintptr(script.ReplySize), unix.MSG_NOSIGNAL, 0, 0)
 	}
 }
 
-// answer tells the platform, which may be gone.
-func answer(message []byte) {
-	_ = unix.Sendto(plan.GateFD, message, unix.MSG_NOSIGNAL, nil)
-}
-
-func exit(status int) {
-	unix.Exit(status)
-}
-
-// A failure is an error of one step, in words without the package fmt.
-type failure struct {
-	what string
-	err  error
-}
-
-func (f *failure) Error() string { return f.what + ": " + f.err.Error() }
-func (f *failure) Unwrap() error { return f.err }
-
-func wrap(what string, err error) error {
-	if err == nil {
-		return nil
+// settle prepares what children inherit.
+func settle() {
+	// Blocked for good: a child must not run a handler of Go's runtime.
+	all := ^uint64(0)
+	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), 0, 8, 0, 0)
+	restoreSignals()
+	if len(os.Args) > 1 {
+		title = uintptr(unsafe.Pointer(unsafe.StringData(os.Args[1])))
+		clear(unsafe.Slice(unsafe.StringData(os.Args[1]), len(os.Args[1])))
 	}
-	return &failure{what, err}
+	// A child's descriptors up to here are given new meanings, so that nothing
+	// else may have such a number.
+	for {
+		fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil || fd >= script.MaxFiles {
+			_ = unix.Close(fd)
+			return
+		}
+	}
+}
+
+const (
+	byDefault, ignored = 0, 1 // SIG_DFL, SIG_IGN
+	signalSet          = 8    // bytes of the kernel's sigset_t
+)
+
+// An action is the kernel's struct sigaction, which begins with the handler
+// and has no more than this on any architecture.
+type action [8]uint64
+
+// restoreSignals gives the signals that the platform was started to ignore
+// back their meaning: that is inherited by programs where a handler is not.
+func restoreSignals() {
+	for s := uintptr(1); s <= 64; s++ {
+		var now action
+		_, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, s, 0, uintptr(unsafe.Pointer(&now)), signalSet, 0, 0)
+		if errno == 0 && now[0] == ignored {
+			next := action{byDefault}
+			_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGACTION, s, uintptr(unsafe.Pointer(&next)), 0, signalSet, 0, 0)
+		}
+	}
+}
+
+// A handful is the files of a request.
+type handful struct {
+	fd [script.MaxFiles]int32
+	n  int
+}
+
+// What a request is received into. Nothing is allocated in the loop: there is
+// no need of a collector (see the driver's launcherEnv).
+var (
+	request script.Request
+	files   handful
+	part    = unix.Iovec{Base: (*byte)(unsafe.Pointer(&request))}
+	message = unix.Msghdr{Iov: &part, Iovlen: 1, Control: (*byte)(unsafe.Pointer(&control))}
+	control struct {
+		unix.Cmsghdr
+		fd [script.MaxFiles]int32
+	}
+)
+
+// receive waits for a request.
+func receive() bool {
+	part.SetLen(script.RequestSize)
+	message.SetControllen(int(unsafe.Sizeof(control)))
+	n, _, errno := unix.Syscall(unix.SYS_RECVMSG, script.RequestFD, uintptr(unsafe.Pointer(&message)), unix.MSG_CMSG_CLOEXEC)
+	if errno != 0 || int(n) != script.RequestSize || message.Flags&unix.MSG_CTRUNC != 0 || control.Type != unix.SCM_RIGHTS {
+		return false
+	}
+	files.fd = control.fd
+	files.n = (int(control.Len) - unix.SizeofCmsghdr) / 4
+	return true
 }
