@@ -97,6 +97,19 @@ type Capabilities struct {
 	// MemoryEstimate is what an idle instance takes before any has been
 	// measured, in bytes.
 	MemoryEstimate int64
+	// Variants are the ways in which this sandbox can be had here, where there
+	// are several: runtimes, machine monitors. Empty means one.
+	Variants []Variant
+}
+
+// A Variant is one of several ways in which a sandbox can be had.
+type Variant struct {
+	// Name is that of sandbox and variant together, for instance
+	// "docker-runsc".
+	Name string `json:"name"`
+	// Keys are the lines of a native function.toml that ask for it, beside the
+	// sandbox key.
+	Keys string `json:"keys"`
 }
 
 // A Spec asks for one instance.
@@ -125,6 +138,20 @@ func (s *Spec) Phase(name string) {
 	if s.Trace != nil {
 		s.Trace(name, time.Now())
 	}
+}
+
+// A Phase is a part of an instance's start.
+type Phase struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
+}
+
+// A Traced instance tells how its start went. One that was recovered does not
+// know.
+type Traced interface {
+	// Phases returns the phases of the start in their order. The caller must
+	// not change them.
+	Phases() []Phase
 }
 
 // A Record is what is known on disk about an instance.

