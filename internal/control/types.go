@@ -11,6 +11,7 @@ import (
 	"github.com/unifaas/unifaas/internal/deploy"
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/logs"
+	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
 // Status describes the running platform.
@@ -77,6 +78,9 @@ type Instance struct {
 	Memory   int64     `json:"memory_bytes"` // 0 until measured
 	Created  time.Time `json:"created"`
 	LastUsed time.Time `json:"last_used"`
+	// Phases are those of its start, in their order; none where it was taken
+	// over from an earlier run of the platform.
+	Phases []sandbox.Phase `json:"phases,omitempty"`
 }
 
 // Exit tells how an instance ended.
@@ -94,6 +98,9 @@ type Sandbox struct {
 	Reason string `json:"reason"`
 	Remedy string `json:"remedy"`
 	Detail string `json:"detail,omitempty"`
+	// Variants are the ways in which it can be had here, where there are
+	// several.
+	Variants []sandbox.Variant `json:"variants,omitempty"`
 }
 
 // LogQuery selects output of a function.

@@ -22,12 +22,16 @@ type instance struct {
 	launcher         *Launcher
 	driver           *driver
 	output           *logs.Stream
+	phases           []sandbox.Phase // of the start, once it has succeeded
 
 	mu      sync.Mutex
 	record  sandbox.Record
 	closed  bool // the log is
 	cleared bool // the folder is gone
 }
+
+// Phases tells how the start went. See [sandbox.Traced].
+func (i *instance) Phases() []sandbox.Phase { return i.phases }
 
 func (i *instance) openOutput() error {
 	var err error

@@ -138,6 +138,7 @@ func (l *Launcher) start(ctx context.Context, art sandbox.Artifact, inst *instan
 	}
 	trace.mark("ready", time.Now())
 	trace.finish()
+	inst.phases = trace.marks
 	return nil
 }
 

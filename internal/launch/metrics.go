@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
 type metrics struct {
@@ -31,12 +32,7 @@ type trace struct {
 	sandbox string
 	begin   time.Time
 	last    time.Time
-	marks   []phase
-}
-
-type phase struct {
-	name string
-	took time.Duration
+	marks   []sandbox.Phase
 }
 
 func (m *metrics) trace(rev *faas.Revision) *trace {
@@ -46,13 +42,13 @@ func (m *metrics) trace(rev *faas.Revision) *trace {
 
 // mark ends the phase name at the given time.
 func (t *trace) mark(name string, at time.Time) {
-	t.marks = append(t.marks, phase{name, at.Sub(t.last)})
+	t.marks = append(t.marks, sandbox.Phase{Name: name, Seconds: at.Sub(t.last).Seconds()})
 	t.last = at
 }
 
 func (t *trace) finish() {
 	for _, p := range t.marks {
-		t.metrics.phases.WithLabelValues(t.sandbox, p.name).Observe(p.took.Seconds())
+		t.metrics.phases.WithLabelValues(t.sandbox, p.Name).Observe(p.Seconds)
 	}
 	t.metrics.phases.WithLabelValues(t.sandbox, "total").Observe(t.last.Sub(t.begin).Seconds())
 }

@@ -116,6 +116,7 @@ func (b *backend) instances(st pool.FunctionStatus) []control.Instance {
 		list = append(list, control.Instance{
 			ID: i.ID, Function: st.Function.String(), Revision: i.Revision, Sandbox: i.Sandbox, State: string(i.State),
 			InFlight: i.InFlight, Served: i.Served, Memory: i.Memory, Created: i.Created, LastUsed: i.LastUsed,
+			Phases: i.Phases,
 		})
 	}
 	return list

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
 // State is what an instance is doing.
@@ -50,6 +51,8 @@ type InstanceStatus struct {
 	Created  time.Time `json:"created"`
 	LastUsed time.Time `json:"last_used"`
 	Memory   int64     `json:"memory"` // bytes, last measured; 0 is unknown
+	// Phases are those of its start; nil where they are not known.
+	Phases []sandbox.Phase `json:"phases,omitempty"`
 }
 
 // Snapshot returns the functions of which something runs, waits or is
@@ -117,7 +120,7 @@ func (g *group) describe(st *FunctionStatus, now time.Time) {
 	for _, i := range g.instances {
 		st.Instances = append(st.Instances, InstanceStatus{
 			ID: i.sandbox.ID(), Revision: g.rev.ID(), Sandbox: g.rev.Function.Sandbox, State: i.state(), InFlight: i.inFlight, Served: i.served,
-			Created: i.born(), LastUsed: i.lastUsed, Memory: i.memory.Load(),
+			Created: i.born(), LastUsed: i.lastUsed, Memory: i.memory.Load(), Phases: i.phases(),
 		})
 	}
 }
@@ -129,6 +132,13 @@ func (i *instance) born() time.Time {
 		return c.Created()
 	}
 	return i.created
+}
+
+func (i *instance) phases() []sandbox.Phase {
+	if t, ok := i.sandbox.(sandbox.Traced); ok {
+		return t.Phases()
+	}
+	return nil
 }
 
 func (i *instance) state() State {
