@@ -3,6 +3,7 @@ package container_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,6 +64,30 @@ func breakOut(t *testing.T, user string) {
 	}
 	if got, err := get(r.ctx(), inst, "/"); err != nil || got == "" {
 		t.Errorf("after all attempts: %v", err)
+	}
+}
+
+// TestInputIsNotShared: what one instance does to its standard input's open file
+// tells another nothing.
+func TestInputIsNotShared(t *testing.T) {
+	r := newRig(t, "ctrinput")
+	r.build("breaker", breaker)
+	r.rev.Function.Command = []string{"/breaker"}
+	for i, want := range []string{"false", "true", "false"} {
+		// The second is asked twice: the flag can be seen where it is set.
+		inst, _, err := r.start(fmt.Sprint("one", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := "false"
+		for range 1 + i%2 {
+			if got, err = get(r.ctx(), inst, "/input"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got != want {
+			t.Errorf("instance %d: its input's flag is set: %s, want %s", i, got, want)
+		}
 	}
 }
 

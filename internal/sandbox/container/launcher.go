@@ -136,7 +136,7 @@ func startServer(program *os.File) (*server, error) {
 	// a child's descriptors can't take its place there.
 	const programFD = script.RequestFD + 1
 	process, err := os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", programFD), argv, &os.ProcAttr{
-		Env: launcherEnv, Files: []*os.File{null, null, os.Stderr, theirs, program},
+		Dir: "/", Env: launcherEnv, Files: []*os.File{null, null, os.Stderr, theirs, program},
 		Sys: &syscall.SysProcAttr{Setpgid: true}, // a terminal's interrupt is for the platform
 	})
 	if err != nil {

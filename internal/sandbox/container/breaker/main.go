@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // inherited are the descriptors above the standard ones that were open before
@@ -41,6 +43,9 @@ func main() {
 	http.HandleFunc("/orphans", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, orphans(), " left")
 	})
+	http.HandleFunc("/input", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, markInput())
+	})
 	http.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) {
 		text, err := os.ReadFile(r.URL.Query().Get("path"))
 		if err != nil {
@@ -50,6 +55,16 @@ func main() {
 	})
 	fmt.Println(http.ListenAndServe(":8080", nil))
 	os.Exit(1)
+}
+
+// markInput sets a flag of the standard input's open file, and tells whether it
+// was set.
+func markInput() bool {
+	flags, err := unix.FcntlInt(0, unix.F_GETFL, 0)
+	if err == nil {
+		_, err = unix.FcntlInt(0, unix.F_SETFL, flags|unix.O_NONBLOCK)
+	}
+	return err == nil && flags&unix.O_NONBLOCK != 0
 }
 
 // orphans makes processes whose parents end before them, and returns how many

@@ -39,6 +39,11 @@ func (w *writer) enterRoot() {
 		free++
 	}
 	w.Call(unix.SYS_CLOSE_RANGE, script.Number(free), number(1<<32-1), number(0))
+	// Its input is the launcher's: a file that all instances have open tells
+	// each what another does with its flags and locks. 0 is the lowest number.
+	w.Step("open /dev/null")
+	w.Call(unix.SYS_CLOSE, number(0))
+	w.Call(unix.SYS_OPENAT, number(here), w.String("/dev/null").Arg(), script.Number(unix.O_RDWR))
 }
 
 // mountRoot attaches the image, read-only, on top of the host's root, the one
