@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/lab/experiment"
+	"github.com/unifaas/unifaas/internal/lab/experiment/all"
+	labrun "github.com/unifaas/unifaas/internal/lab/run"
+)
+
+type labCmd struct {
+	Run  labRunCmd  `cmd:"" help:"Measure the sandboxes that work on this machine."`
+	List labListCmd `cmd:"" help:"List the experiments."`
+}
+
+type labRunCmd struct {
+	Output      string   `placeholder:"DIR" help:"Folder of the run: samples, summaries, report. A run that was interrupted goes on there. Default: unifaas-lab-DATE."`
+	Quick       bool     `xor:"scale" help:"A fixed reduced matrix, within minutes."`
+	Paper       bool     `xor:"scale" help:"As many samples as the paper took."`
+	Experiments []string `placeholder:"NAME" help:"Only these experiments; see unifaas lab list."`
+	Sandboxes   []string `placeholder:"NAME" help:"Only these sandboxes."`
+	Languages   []string `placeholder:"NAME" help:"Only functions in these languages: go, node."`
+}
+
+func (c *labRunCmd) Run(e *env) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find the path of unifaas: %w", err)
+	}
+	if c.Output == "" {
+		c.Output = "unifaas-lab-" + time.Now().Format("2006-01-02")
+	}
+	progress := &progress{to: e.stderr, terminal: isTerminal(os.Stderr)}
+	measured, err := labrun.Run(e.ctx, labrun.Options{
+		Output: c.Output, Exe: exe, Version: version, Scale: c.scale(),
+		Experiments: c.Experiments, Sandboxes: c.Sandboxes, Languages: c.Languages,
+		Progress: progress.show,
+	})
+	progress.end()
+	if err != nil {
+		if measured != nil && e.ctx.Err() != nil {
+			return faas.Errorf(faas.KindCanceled, "interrupted; what was measured is in %s, and the same command goes on there", c.Output)
+		}
+		return err
+	}
+	if err := labrun.Write(c.Output, measured); err != nil {
+		return err
+	}
+	fmt.Fprintln(e.stdout, filepath.Join(c.Output, labrun.ReportName))
+	return nil
+}
+
+func (c *labRunCmd) scale() experiment.Scale {
+	switch {
+	case c.Quick:
+		return experiment.Quick
+	case c.Paper:
+		return experiment.Paper
+	default:
+		return experiment.Normal
+	}
+}
+
+// A progress shows where a run is: one line that is written over on a
+// terminal, and elsewhere one for each experiment.
+type progress struct {
+	to         io.Writer
+	terminal   bool
+	experiment string
+	width      int
+}
+
+func (p *progress) show(at labrun.Progress) {
+	line := fmt.Sprintf("[%d/%d] %s, about %v left", at.Done+1, at.All, at.Step, at.Left.Round(time.Second))
+	if p.terminal {
+		fmt.Fprintf(p.to, "\r%s%s", line, strings.Repeat(" ", max(0, p.width-len(line))))
+		p.width = len(line)
+		return
+	}
+	if at.Experiment != p.experiment {
+		p.experiment = at.Experiment
+		fmt.Fprintln(p.to, line)
+	}
+}
+
+func (p *progress) end() {
+	if p.terminal && p.width > 0 {
+		fmt.Fprintf(p.to, "\r%s\r", strings.Repeat(" ", p.width))
+	}
+}
+
+type labListCmd struct{ output }
+
+func (c *labListCmd) Run(e *env) error {
+	experiments := all.Experiments()
+	named := map[string]string{}
+	for _, x := range experiments {
+		named[x.Name] = x.About
+	}
+	return c.print(e.stdout, named, func(w io.Writer) {
+		for _, x := range experiments {
+			fmt.Fprintf(w, "%-20s %s\n", x.Name, x.About)
+		}
+	})
+}

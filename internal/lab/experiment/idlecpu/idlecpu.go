@@ -1,0 +1,140 @@
+// Package idlecpu measures what an instance does while it idles.
+package idlecpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/lab/experiment"
+	"github.com/unifaas/unifaas/internal/lab/measure"
+	"github.com/unifaas/unifaas/internal/lab/record"
+)
+
+// Experiment is the paper's "idle-instructions". Where the machine has no
+// counter of instructions, or does not let us have it, there are none of its
+// first metric. "cpu" is processor time, "switches" are context switches, of
+// all processes of one instance.
+var Experiment = experiment.Experiment{
+	Name:  "idle-cpu",
+	About: "host instructions, processor time and context switches of one idle instance in a second",
+	Trials: func(s experiment.Scale) []experiment.Trial {
+		settle := experiment.Of(s, 2*time.Second, 5*time.Second, 15*time.Second)
+		seconds := experiment.Of(s, 7, 30, 100)
+		return []experiment.Trial{{
+			Times: 1, Cost: settle + time.Duration(seconds)*time.Second,
+			All: func(ctx context.Context, lab experiment.Lab, all []experiment.Subject) ([]record.Sample, error) {
+				idle, err := begin(ctx, lab, all)
+				if err == nil {
+					err = pause(ctx, settle)
+				}
+				var samples []record.Sample
+				for range seconds {
+					if err == nil {
+						var second []record.Sample
+						second, err = watch(ctx, idle)
+						samples = append(samples, second...)
+					}
+				}
+				return samples, errors.Join(err, end(ctx, lab, idle))
+			},
+		}}
+	},
+}
+
+// An instance is one that idles.
+type instance struct {
+	subject experiment.Subject
+	pids    []int
+}
+
+// begin starts an instance of each subject, one after the other: what comes
+// meanwhile is its processes.
+func begin(ctx context.Context, lab experiment.Lab, all []experiment.Subject) ([]instance, error) {
+	var idle []instance
+	for _, s := range all {
+		before, err := pids(lab)
+		if err != nil {
+			return idle, err
+		}
+		if err := lab.Keep(ctx, s, 1); err != nil {
+			continue // the other experiments tell of it
+		}
+		after, err := pids(lab)
+		if err != nil {
+			return idle, err
+		}
+		i := instance{subject: s}
+		for pid := range after {
+			if !before[pid] {
+				i.pids = append(i.pids, pid)
+			}
+		}
+		if len(i.pids) == 0 {
+			return idle, fmt.Errorf("an instance in %s has no process", s.Sandbox)
+		}
+		idle = append(idle, i)
+	}
+	return idle, nil
+}
+
+func pids(lab experiment.Lab) (map[int]bool, error) {
+	all, err := measure.Processes()
+	found := map[int]bool{}
+	for _, p := range all {
+		if !lab.Spare(p.Pid) {
+			found[p.Pid] = true
+		}
+	}
+	return found, err
+}
+
+// watch measures all instances through one second.
+func watch(ctx context.Context, idle []instance) ([]record.Sample, error) {
+	at := time.Now()
+	counters := make([]*measure.Counter, len(idle))
+	for i := range idle {
+		counters[i] = measure.Count(idle[i].pids)
+	}
+	defer func() {
+		for _, c := range counters {
+			c.Close()
+		}
+	}()
+	if err := pause(ctx, time.Second); err != nil {
+		return nil, err
+	}
+	var samples []record.Sample
+	for i, c := range counters {
+		u := c.Read()
+		add := func(metric, unit string, value float64) {
+			s := experiment.Sample("", unit, value/u.Over.Seconds())
+			s.Metric, s.At, s.Sandbox, s.Language = metric, at, idle[i].subject.Sandbox, idle[i].subject.Language
+			samples = append(samples, s)
+		}
+		if u.Counted {
+			add("", "instructions/s", float64(u.Instructions))
+		}
+		add("cpu", "ms/s", experiment.Milliseconds(u.CPU))
+		add("switches", "1/s", float64(u.Switches))
+	}
+	return samples, nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func end(ctx context.Context, lab experiment.Lab, idle []instance) error {
+	var errs []error
+	for _, i := range idle {
+		errs = append(errs, lab.Keep(ctx, i.subject, 0))
+	}
+	return errors.Join(errs...)
+}

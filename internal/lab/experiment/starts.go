@@ -1,0 +1,28 @@
+package experiment
+
+import (
+	"context"
+	"errors"
+
+	"github.com/unifaas/unifaas/internal/lab/load"
+	"github.com/unifaas/unifaas/internal/lab/record"
+)
+
+// Starts takes requests in mode [Single] and returns their latencies, and the
+// metric "failed starts": how many starts failed meanwhile, whether a request
+// failed for it or was served by the next.
+func Starts(ctx context.Context, lab Lab, s Subject, parameters string, ask func() []load.Result) ([]record.Sample, error) {
+	before, err := lab.FailedStarts(ctx, s, Single)
+	if err != nil {
+		return nil, err
+	}
+	samples := Latencies(parameters, ask())
+	err = lab.Gone(ctx, s, Single)
+	after, failed := lab.FailedStarts(ctx, s, Single)
+	if err = errors.Join(err, failed); err != nil {
+		return nil, err
+	}
+	count := Sample(parameters, "starts", float64(after-before))
+	count.Metric = "failed starts"
+	return append(samples, count), nil
+}

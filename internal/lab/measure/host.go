@@ -1,0 +1,88 @@
+package measure
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/unifaas/unifaas/internal/host/cgroup"
+	"github.com/unifaas/unifaas/internal/lab/record"
+)
+
+// HostFacts returns what can be found out about the machine. Sandboxes,
+// digests and the platform's version are others' to add.
+func HostFacts() record.Host {
+	h := machine.facts()
+	h.Hostname, _ = os.Hostname()
+	h.Cores = runtime.NumCPU()
+	h.Cgroup = cgroupVersion()
+	return h
+}
+
+func (r root) facts() record.Host {
+	h := record.Host{
+		CPU: r.cpu(), Kernel: r.text("proc/sys/kernel/osrelease"), System: r.system(),
+		Governor:    r.text("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+		Accelerator: "no /dev/kvm",
+	}
+	if _, err := os.Stat(string(r) + "dev/kvm"); err == nil {
+		h.Accelerator = "/dev/kvm is there"
+	}
+	// What can't be read stays 0.
+	h.Memory, _ = r.meminfo("MemTotal")
+	h.LoadBefore, _ = r.load()
+	return h
+}
+
+// cpu returns the processor's model; on ARM the kernel tells numbers instead.
+func (r root) cpu() string {
+	text, err := r.read("proc/cpuinfo")
+	if err != nil {
+		return ""
+	}
+	found := map[string]string{}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() {
+		key, value, _ := strings.Cut(lines.Text(), ":")
+		if key = strings.TrimSpace(key); found[key] == "" {
+			found[key] = strings.TrimSpace(value)
+		}
+	}
+	if model := found["model name"]; model != "" {
+		return model
+	}
+	if found["CPU part"] == "" {
+		return ""
+	}
+	return "ARM implementer " + found["CPU implementer"] + ", part " + found["CPU part"]
+}
+
+// system returns PRETTY_NAME of os-release(5).
+func (r root) system() string {
+	text, err := r.read("etc/os-release")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
+			return strings.Trim(strings.TrimSpace(name), `"`)
+		}
+	}
+	return ""
+}
+
+func cgroupVersion() string {
+	layout, err := cgroup.Discover()
+	switch {
+	case err != nil:
+		return ""
+	case len(layout.V1) == 0 && layout.V2 != "":
+		return "v2"
+	case layout.V2 != "":
+		return "hybrid"
+	default:
+		return "v1"
+	}
+}

@@ -1,0 +1,25 @@
+package record
+
+import "time"
+
+// A Host is what is known of the machine and the software of a run. What can't
+// be found out is "" or 0.
+type Host struct {
+	Hostname    string    `json:"hostname"`
+	CPU         string    `json:"cpu"` // model
+	Cores       int       `json:"cores"`
+	Memory      int64     `json:"memory"` // bytes
+	Kernel      string    `json:"kernel"`
+	System      string    `json:"system"`      // distribution and version
+	Accelerator string    `json:"accelerator"` // "kvm", "kvm: does not work: ...", "none"
+	Governor    string    `json:"governor"`    // of cpu0's frequency
+	Cgroup      string    `json:"cgroup"`      // "v1", "v2", "hybrid"
+	Platform    string    `json:"platform"`    // unifaas's version
+	Began       time.Time `json:"began"`
+	// LoadBefore is the load average of the minute before the run.
+	LoadBefore float64 `json:"load_before"`
+	// Sandboxes are those that could be measured, with what doctor says of each.
+	Sandboxes map[string]string `json:"sandboxes"`
+	// Digests are of the images of the functions that were measured.
+	Digests map[string]string `json:"digests"`
+}

@@ -1,0 +1,205 @@
+package run_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/unifaas/unifaas/internal/lab/experiment"
+	"github.com/unifaas/unifaas/internal/lab/record"
+	"github.com/unifaas/unifaas/internal/lab/run"
+)
+
+// options are those of a run of the synthetic sandbox, and the folder in which
+// its driver keeps account.
+func options(t *testing.T) (run.Options, string) {
+	t.Helper()
+	dir := t.TempDir()
+	holder := filepath.Join(dir, "holder")
+	build := exec.Command("go", "build", "-o", holder, "./testdata/holder")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the holder: %v\n%s", err, out)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(holder) // any program: the synthetic sandbox does not execute it
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run.Options{
+		Output: filepath.Join(dir, "run"), Exe: exe, Scale: experiment.Quick, Languages: []string{"go"},
+		Env:     []string{platformEnv + "=" + dir, holderEnv + "=" + holder},
+		Program: program,
+	}, dir
+}
+
+func measure(t *testing.T, o run.Options) *record.Run {
+	t.Helper()
+	r, err := run.Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func find(t *testing.T, r *record.Run, k record.Key) record.Summary {
+	t.Helper()
+	k.Sandbox, k.Language = "auto", "go"
+	s, ok := r.Find(k)
+	if !ok {
+		t.Fatalf("there is no %+v; missing: %+v", k, r.Missing)
+	}
+	return s
+}
+
+// TestWhatIsKnown measures a sandbox of which everything is known.
+func TestWhatIsKnown(t *testing.T) {
+	o, dir := options(t)
+	o.Experiments = []string{"cold-start", "burst", "idle-memory", "idle-cpu", "warm", "phases", "cpu-fib", "cpu-fft", "read", "network-requests", "network-throughput", "stability"}
+	r := measure(t, o)
+
+	ms := experiment.Milliseconds
+	for _, c := range []struct {
+		key  record.Key
+		want float64
+	}{
+		{record.Key{Experiment: "cold-start"}, ms(startTakes)},
+		{record.Key{Experiment: "stability", Parameters: "kind=cold-starts"}, ms(startTakes)},
+		{record.Key{Experiment: "phases", Metric: "started"}, ms(startTakes)},
+		{record.Key{Experiment: "cpu-fib", Parameters: "attempt=first"}, ms(workTakes)},
+		{record.Key{Experiment: "cpu-fib", Parameters: "attempt=second"}, ms(workTakes)},
+		{record.Key{Experiment: "cpu-fft", Parameters: "attempt=second"}, ms(workTakes)},
+		{record.Key{Experiment: "read", Parameters: "attempt=first"}, ms(workTakes)},
+		{record.Key{Experiment: "idle-memory", Parameters: "instances=10", Metric: "pss"}, holds / (1 << 20)},
+		{record.Key{Experiment: "idle-memory", Parameters: "instances=10", Metric: "pss holder"}, holds / (1 << 20)},
+	} {
+		s := find(t, r, c.key)
+		if s.N == 0 || math.Abs(s.P50/c.want-1) > 0.05 {
+			t.Errorf("%+v: measured %.3f of %d samples, known to be %.3f", c.key, s.P50, s.N, c.want)
+		}
+	}
+	if drop := find(t, r, record.Key{Experiment: "idle-memory", Parameters: "instances=10"}); math.Abs(drop.P50/(10*holds/(1<<20))-1) > 0.05 {
+		t.Errorf("MemAvailable drops by %.0f MiB, known to be about 400", drop.P50)
+	}
+	if idle := find(t, r, record.Key{Experiment: "idle-cpu", Metric: "switches"}); idle.N != 7 || idle.P50 > 1 {
+		t.Errorf("idle: %+v, and nothing is done", idle)
+	}
+	wantFailures(t, r, dir)
+}
+
+// wantFailures compares the failures that were counted with those that the
+// driver was scripted to make.
+func wantFailures(t *testing.T, r *record.Run, dir string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "failures"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	made := strings.Count(string(text), "-single")
+	counted := 0.0
+	for _, s := range r.Summaries {
+		if s.Metric == "failed starts" {
+			for _, v := range s.Values {
+				counted += v
+			}
+		}
+	}
+	if int(counted) != made || made == 0 {
+		t.Errorf("%v failed starts were counted, %d were made", counted, made)
+	}
+}
+
+// TestResumed interrupts a run at every step in turn; none of its samples is
+// taken again or lost.
+func TestResumed(t *testing.T) {
+	o, _ := options(t)
+	o.Experiments = []string{"cold-start", "image-size"}
+	before := []record.Sample{}
+	for rounds := 0; ; rounds++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		steps := 0
+		o.Progress = func(run.Progress) {
+			if steps++; steps == 4 {
+				cancel()
+			}
+		}
+		_, err := run.Run(ctx, o)
+		interrupted := ctx.Err() != nil
+		cancel()
+		if err != nil && !interrupted {
+			t.Fatal(err)
+		}
+		after, err := record.Load(o.Output)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before, after[:len(before)], cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("round %d: samples of an earlier one (-want +got):\n%s", rounds, diff)
+		}
+		if !interrupted {
+			if len(after) != 21 || rounds < 2 {
+				t.Errorf("%d samples after %d rounds, want 21", len(after), rounds)
+			}
+			return
+		}
+		if before = after; rounds > 20 {
+			t.Fatal("it never ends")
+		}
+	}
+}
+
+func TestOtherSettings(t *testing.T) {
+	o, _ := options(t)
+	o.Experiments = []string{"image-size"}
+	first := measure(t, o)
+	o.Experiments = []string{"cold-start"}
+	if _, err := run.Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "other settings") {
+		t.Errorf("with other experiments: got %v", err)
+	}
+	if err := run.Write(o.Output, first); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := run.Load(o.Output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(first, loaded); diff != "" {
+		t.Errorf("loaded (-want +got):\n%s", diff)
+	}
+	for name, want := range map[string]string{"report.md": "## image-size", "summary.csv": "image-size,auto,go,file=rootfs,bytes,1,", "summary.json": `"not in this build"`} {
+		text, err := os.ReadFile(filepath.Join(o.Output, name))
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s: %v, want %q in:\n%s", name, err, want, text)
+		}
+	}
+}
+
+func TestWhatCantBeRun(t *testing.T) {
+	for name, c := range map[string]struct {
+		edit func(*run.Options)
+		want string
+	}{
+		"an unknown experiment": {func(o *run.Options) { o.Experiments = []string{"cold-stat"} }, "cold-start"},
+		"an unknown language":   {func(o *run.Options) { o.Languages = []string{"cobol"} }, "node"},
+		"no sandbox":            {func(o *run.Options) { o.Sandboxes = []string{"osv"} }, "nothing to measure"},
+		"no folder":             {func(o *run.Options) { o.Output = "" }, "--output"},
+		"a folder that is none": {func(o *run.Options) { o.Output = "/dev/null/run" }, "folder"},
+	} {
+		o, _ := options(t)
+		c.edit(&o)
+		if _, err := run.Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q in it", name, err, c.want)
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package run_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/config"
+	"github.com/unifaas/unifaas/internal/control"
+	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/node"
+	"github.com/unifaas/unifaas/internal/sandbox"
+)
+
+// What is known of the synthetic sandbox.
+const (
+	startTakes  = 50 * time.Millisecond
+	startJitter = time.Millisecond // up to so much more or less, evenly
+	failEvery   = 50               // starts
+	holds       = 40 << 20         // bytes of memory of each instance
+	workTakes   = 20 * time.Millisecond
+)
+
+// Variables that make this test's program a platform.
+const (
+	platformEnv = "LAB_TEST_PLATFORM" // a folder for what the test wants to know
+	holderEnv   = "LAB_TEST_HOLDER"   // the path of the holder
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(platformEnv); dir != "" {
+		if err := platform(dir, os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// platform is the command line of a platform with the synthetic sandbox, as
+// far as the laboratory uses it.
+func platform(dir string, args []string) error {
+	value := func(flag string) string { return args[slices.Index(args, flag)+1] }
+	if slices.Contains(args, "doctor") {
+		return json.NewEncoder(os.Stdout).Encode([]control.Sandbox{
+			{Name: "auto", Works: true, Detail: "scripted"}, {Name: "osv", Reason: "not in this build"},
+		})
+	}
+	n, err := node.New(node.Options{
+		Config: config.Config{Functions: value("--functions"), Listen: value("--listen"), AdminListen: value("--admin-listen"), DrainTimeout: config.Duration(time.Second)},
+		Dirs:   config.Dirs{StateDir: value("--state-dir"), RunDir: value("--run-dir")},
+		Exe:    "/proc/self/exe", Version: "test", Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Drivers: func(sandbox.Host) []sandbox.Driver { return []sandbox.Driver{&driver{dir: dir}} },
+	})
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	return n.Run(ctx)
+}
+
+// A driver starts instances that are servers in this process, and processes
+// that hold memory.
+type driver struct {
+	dir    string
+	starts atomic.Int64
+}
+
+func (*driver) Name() string { return "synthetic" }
+
+func (*driver) Probe(context.Context) sandbox.Capabilities {
+	return sandbox.Capabilities{Works: true, MemoryEstimate: holds}
+}
+
+func (*driver) Prepare(context.Context, *faas.Revision) (sandbox.Artifact, error) { return nil, nil }
+
+func (*driver) Recover(context.Context, sandbox.Record) (sandbox.Instance, error) {
+	return nil, sandbox.ErrGone
+}
+
+func (d *driver) Start(ctx context.Context, _ sandbox.Artifact, spec sandbox.Spec) (sandbox.Instance, error) {
+	n := d.starts.Add(1)
+	// From one end of the range to the other and back, in steps of a tenth.
+	takes := startTakes + startJitter*time.Duration(n%11-5)/5
+	begin := time.Now()
+	if n%failEvery == 0 {
+		d.note("failures", spec.Revision.Function.Ref.Name)
+		time.Sleep(takes)
+		return nil, errors.New("scripted to fail")
+	}
+	i := &instance{id: spec.ID, done: make(chan struct{})}
+	if err := i.start(); err != nil {
+		return nil, err
+	}
+	spec.Phase("half")
+	time.Sleep(takes - time.Since(begin))
+	return i, nil
+}
+
+// note appends a line to a file that the test reads.
+func (d *driver) note(file, line string) {
+	f, err := os.OpenFile(filepath.Join(d.dir, file), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, _ = fmt.Fprintln(f, line)
+		_ = f.Close()
+	}
+}
+
+type instance struct {
+	id     string
+	server http.Server
+	addr   string
+	holder *exec.Cmd
+	done   chan struct{}
+	stop   sync.Once
+}
+
+func (i *instance) start() error {
+	i.holder = exec.Command(os.Getenv(holderEnv), strconv.Itoa(holds))
+	i.holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := i.holder.Start(); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	i.addr = l.Addr().String()
+	i.server.Handler = http.HandlerFunc(answer)
+	go func() { _ = i.server.Serve(l) }()
+	return nil
+}
+
+func answer(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/hello":
+		_, _ = io.WriteString(w, "Hello from Go\n")
+	case "/static":
+		w.Header().Set("Content-Length", r.URL.Query().Get("size"))
+		size, _ := strconv.Atoi(r.URL.Query().Get("size"))
+		_, _ = w.Write(make([]byte, size))
+	default:
+		time.Sleep(workTakes)
+		fmt.Fprintf(w, `{"seconds":%v}`, workTakes.Seconds())
+	}
+}
+
+func (i *instance) ID() string { return i.id }
+
+func (i *instance) Ready(context.Context) error { return nil }
+
+func (i *instance) Dial(ctx context.Context) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "tcp", i.addr)
+}
+
+func (i *instance) Done() <-chan struct{} { return i.done }
+
+func (i *instance) Wait() sandbox.Exit { <-i.done; return sandbox.Exit{At: time.Now()} }
+
+func (i *instance) Stop(context.Context) error {
+	i.stop.Do(func() {
+		_ = i.server.Close()
+		_ = i.holder.Process.Kill()
+		_ = i.holder.Wait() // it was killed
+		close(i.done)
+	})
+	return nil
+}
