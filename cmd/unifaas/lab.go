@@ -9,14 +9,18 @@ import (
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/lab/compare"
 	"github.com/unifaas/unifaas/internal/lab/experiment"
 	"github.com/unifaas/unifaas/internal/lab/experiment/all"
+	"github.com/unifaas/unifaas/internal/lab/paper"
+	"github.com/unifaas/unifaas/internal/lab/record"
 	labrun "github.com/unifaas/unifaas/internal/lab/run"
 )
 
 type labCmd struct {
-	Run  labRunCmd  `cmd:"" help:"Measure the sandboxes that work on this machine."`
-	List labListCmd `cmd:"" help:"List the experiments."`
+	Run     labRunCmd     `cmd:"" help:"Measure the sandboxes that work on this machine."`
+	Compare labCompareCmd `cmd:"" help:"Put two runs beside each other."`
+	List    labListCmd    `cmd:"" help:"List the experiments."`
 }
 
 type labRunCmd struct {
@@ -93,6 +97,48 @@ func (p *progress) end() {
 	if p.terminal && p.width > 0 {
 		fmt.Fprintf(p.to, "\r%s\r", strings.Repeat(" ", p.width))
 	}
+}
+
+type labCompareCmd struct {
+	output
+	A      string  `arg:"" help:"Folder of a run, or \"paper\" for the paper's figures."`
+	B      string  `arg:"" help:"Folder of the run that is compared with it."`
+	Factor float64 `default:"1.1" help:"By what factor a median must be worse to be a regression, for which the exit code is 1."`
+}
+
+func (c *labCompareCmd) Run(e *env) error {
+	a, err := loadRun(c.A)
+	if err != nil {
+		return err
+	}
+	b, err := loadRun(c.B)
+	if err != nil {
+		return err
+	}
+	r := compare.Runs(a, b)
+	if err := c.print(e.stdout, r, func(w io.Writer) { _ = r.Write(w) }); err != nil {
+		return err
+	}
+	worse := r.Regressions(c.Factor)
+	for _, row := range worse {
+		fmt.Fprintf(e.stderr, "worse: %s %s %s %s %s: %.2f\n", row.Experiment, row.Sandbox, row.Language, row.Parameters, row.Metric, row.Ratio)
+	}
+	if len(worse) > 0 {
+		return errQuiet{faas.KindInternal}
+	}
+	return nil
+}
+
+// loadRun returns a run by the folder that holds it.
+func loadRun(name string) (*record.Run, error) {
+	if name == paper.Name {
+		return paper.Run()
+	}
+	r, err := labrun.Load(name)
+	if err != nil {
+		return nil, faas.Errorf(faas.KindInvalid, "%q holds no run of the laboratory: %w", name, err)
+	}
+	return r, nil
 }
 
 type labListCmd struct{ output }

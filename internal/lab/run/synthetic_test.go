@@ -30,11 +30,11 @@ import (
 
 // What is known of the synthetic sandbox.
 const (
-	startTakes  = 50 * time.Millisecond
-	startJitter = time.Millisecond // up to so much more or less, evenly
-	failEvery   = 50               // starts
-	holds       = 40 << 20         // bytes of memory of each instance
-	workTakes   = 20 * time.Millisecond
+	startTakes  = 200 * time.Millisecond
+	startJitter = 4 * time.Millisecond // up to so much more or less, evenly
+	failEvery   = 50                   // starts
+	holds       = 40 << 20             // bytes of memory of each instance
+	workTakes   = 100 * time.Millisecond
 )
 
 // Variables that make this test's program a platform.

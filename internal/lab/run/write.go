@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -82,14 +83,24 @@ func section(b *bytes.Buffer, e experiment.Experiment, summaries []record.Summar
 		return
 	}
 	fmt.Fprintf(b, "\n## %s\n\n%s.\n\n| sandbox | language | what | unit | n | median | 95 %% interval | quartiles | failures | |\n|---|---|---|---|---|---|---|---|---|---|\n", e.Name, e.About)
-	slices.SortStableFunc(summaries, func(x, y record.Summary) int {
-		return strings.Compare(x.Parameters+x.Metric+x.Language, y.Parameters+y.Metric+y.Language)
-	})
+	slices.SortStableFunc(summaries, order)
 	for _, s := range summaries {
+		if s.Metric == "failed starts" && s.Max == 0 {
+			continue // it says something where it is something
+		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %d | %s | %s to %s | %s to %s | %s | %s |\n", s.Sandbox, s.Language,
 			strings.TrimSpace(s.Parameters+" "+s.Metric), s.Unit, s.N, number4(s.P50), number4(s.Low), number4(s.High),
 			number4(s.P25), number4(s.P75), failures(s), strings.Join(s.Warnings, "; "))
 	}
+}
+
+// order puts what can be compared side by side: the sandboxes of one language
+// and set of parameters, smaller parameters first.
+func order(x, y record.Summary) int {
+	return cmp.Or(
+		strings.Compare(x.Metric, y.Metric), strings.Compare(x.Language, y.Language),
+		len(x.Parameters)-len(y.Parameters), strings.Compare(x.Parameters, y.Parameters),
+		strings.Compare(x.Sandbox, y.Sandbox))
 }
 
 func number4(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }

@@ -164,7 +164,7 @@ func TestSummarize(t *testing.T) {
 		if i >= 10 {
 			v *= 2
 		}
-		samples = append(samples, record.Sample{Key: key, Value: v, Load: float64(i)})
+		samples = append(samples, record.Sample{Key: key, Value: v, Load: float64(i), Step: string(rune('a' + i))})
 	}
 	samples = append(samples, record.Sample{Key: key, Failure: &record.Failure{Class: record.Timeout}}, record.Sample{Key: other, Value: 5})
 	got := stat.Summarize(samples, stat.Options{Cores: 2})

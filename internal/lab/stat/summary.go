@@ -70,10 +70,20 @@ func warnings(s record.Summary, samples []record.Sample, o Options) []string {
 			all = append(all, fmt.Sprintf("noisy: the load average was up to %.1f on %d processors", most.Load, o.Cores))
 		}
 	}
-	if drifts(s.Values) {
+	if steps(samples) >= 2*TooFew && drifts(s.Values) {
 		all = append(all, "noisy: the second half of the samples is not like the first")
 	}
 	return all
+}
+
+// steps counts the steps in which samples were taken: those of one step, a
+// burst, have no order in time.
+func steps(samples []record.Sample) int {
+	names := map[string]bool{}
+	for _, s := range samples {
+		names[s.Step] = true
+	}
+	return len(names)
 }
 
 func compare(a, b float64) int {
