@@ -1,4 +1,9 @@
-package run_test
+//go:build !race
+
+// With the race detector a start of this program takes seconds, which is what
+// would be measured.
+
+package lab
 
 import (
 	"context"
@@ -91,10 +96,13 @@ func TestWhatIsKnown(t *testing.T) {
 	}
 	// Of these the whole machine has a part: other tests may run.
 	if load, err := measure.LoadAverage(); err != nil || load < 1 {
-		for metric, want := range map[string]float64{"": 10 * holds / (1 << 20), "pss": holds / (1 << 20)} {
+		for metric, known := range map[string]struct{ want, tolerance float64 }{
+			"":    {10 * holds / (1 << 20), 0.1}, // the platform's own growth is in it
+			"pss": {holds / (1 << 20), 0.05},
+		} {
 			s := find(t, r, record.Key{Experiment: "idle-memory", Parameters: "instances=10", Metric: metric})
-			if math.Abs(s.P50/want-1) > 0.05 {
-				t.Errorf("idle memory, metric %q: measured %.1f MiB, known to be %.1f (load %.1f, %v)", metric, s.P50, want, load, err)
+			if math.Abs(s.P50/known.want-1) > known.tolerance {
+				t.Errorf("idle memory, metric %q: measured %.1f MiB, known to be %.1f (load %.1f, %v)", metric, s.P50, known.want, load, err)
 			}
 		}
 	}
