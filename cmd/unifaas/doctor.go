@@ -91,7 +91,7 @@ func examine(ctx context.Context, drivers []sandbox.Driver) []control.Sandbox {
 		probe, cancel := context.WithTimeout(ctx, probeTimeout)
 		caps := d.Probe(probe)
 		cancel()
-		built[d.Name()] = control.Sandbox{Name: d.Name(), Works: caps.Works, Reason: caps.Reason, Remedy: caps.Remedy, Detail: caps.Detail, Variants: caps.Variants}
+		built[d.Name()] = control.Sandbox{Name: d.Name(), Works: caps.Works, Reason: caps.Reason, Remedy: caps.Remedy, Detail: caps.Detail, Isolation: caps.Isolation, Variants: caps.Variants}
 	}
 	var found []control.Sandbox
 	for _, name := range faas.Sandboxes() {

@@ -14,11 +14,13 @@ import (
 	"github.com/unifaas/unifaas/internal/lab/experiment/all"
 	"github.com/unifaas/unifaas/internal/lab/paper"
 	"github.com/unifaas/unifaas/internal/lab/record"
+	"github.com/unifaas/unifaas/internal/lab/report"
 	labrun "github.com/unifaas/unifaas/internal/lab/run"
 )
 
 type labCmd struct {
 	Run     labRunCmd     `cmd:"" help:"Measure the sandboxes that work on this machine."`
+	Report  labReportCmd  `cmd:"" help:"Write the report of a run again, or the paper's figures as one."`
 	Compare labCompareCmd `cmd:"" help:"Put two runs beside each other."`
 	List    labListCmd    `cmd:"" help:"List the experiments."`
 }
@@ -53,11 +55,29 @@ func (c *labRunCmd) Run(e *env) error {
 		}
 		return err
 	}
-	if err := labrun.Write(c.Output, measured); err != nil {
+	return writeReport(e, measured, c.Output)
+}
+
+// writeReport writes a run's report and tells where it is.
+func writeReport(e *env, r *record.Run, dir string) error {
+	published, err := paper.Run()
+	if err != nil {
 		return err
 	}
-	fmt.Fprintln(e.stdout, filepath.Join(c.Output, labrun.ReportName))
+	if r.Name == paper.Name {
+		published = nil // it is not put beside itself
+	}
+	experiments := append(all.Experiments(), paper.Experiments...)
+	if err := report.New(r, published, experiments).Write(dir); err != nil {
+		return fmt.Errorf("write the report; what was measured is kept: %w", err)
+	}
+	fmt.Fprintln(e.stdout, filepath.Join(dir, report.PageName))
 	return nil
+}
+
+type labReportCmd struct {
+	From   string `arg:"" name:"run" help:"Folder of a run, or \"paper\" for the paper's figures."`
+	Output string `placeholder:"DIR" help:"Folder of the report. Default: the run's."`
 }
 
 func (c *labRunCmd) scale() experiment.Scale {
@@ -97,6 +117,21 @@ func (p *progress) end() {
 	if p.terminal && p.width > 0 {
 		fmt.Fprintf(p.to, "\r%s\r", strings.Repeat(" ", p.width))
 	}
+}
+
+func (c *labReportCmd) Run(e *env) error {
+	r, err := loadRun(c.From)
+	if err != nil {
+		return err
+	}
+	dir := c.Output
+	switch {
+	case dir == "" && r.Name == paper.Name:
+		return faas.Errorf(faas.KindInvalid, "the paper's figures have no folder; write --output DIR")
+	case dir == "":
+		dir = c.From
+	}
+	return writeReport(e, r, dir)
 }
 
 type labCompareCmd struct {

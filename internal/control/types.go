@@ -98,6 +98,8 @@ type Sandbox struct {
 	Reason string `json:"reason"`
 	Remedy string `json:"remedy"`
 	Detail string `json:"detail,omitempty"`
+	// Isolation is "" where it depends on the variant.
+	Isolation sandbox.Isolation `json:"isolation,omitempty"`
 	// Variants are the ways in which it can be had here, where there are
 	// several.
 	Variants []sandbox.Variant `json:"variants,omitempty"`

@@ -94,6 +94,9 @@ type Capabilities struct {
 	Remedy string // what would change that; "" when nothing is known
 	// Detail is a note for people, for instance a version or an accelerator.
 	Detail string
+	// Isolation is what stands between a function and the host's kernel; ""
+	// where it depends on the variant or is not known.
+	Isolation Isolation
 	// MemoryEstimate is what an idle instance takes before any has been
 	// measured, in bytes.
 	MemoryEstimate int64
@@ -101,6 +104,17 @@ type Capabilities struct {
 	// are several: runtimes, machine monitors. Empty means one.
 	Variants []Variant
 }
+
+// An Isolation is a kind of boundary between a function and the host's kernel,
+// in words for people.
+type Isolation string
+
+// The kinds of isolation, from the weakest.
+const (
+	SharedKernel    Isolation = "shared kernel"        // namespaces and a filter of system calls
+	UserSpaceKernel Isolation = "kernel in user space" // a second kernel answers the function's system calls
+	VirtualMachine  Isolation = "virtual machine"      // a kernel of its own on virtual hardware
+)
 
 // A Variant is one of several ways in which a sandbox can be had.
 type Variant struct {
@@ -110,6 +124,8 @@ type Variant struct {
 	// Keys are the lines of a native function.toml that ask for it, beside the
 	// sandbox key.
 	Keys string `json:"keys"`
+	// Isolation is this variant's.
+	Isolation Isolation `json:"isolation,omitempty"`
 }
 
 // A Spec asks for one instance.

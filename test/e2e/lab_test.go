@@ -52,8 +52,8 @@ func TestLab(t *testing.T) {
 		t.Error("samples of the first run are lost")
 	}
 	wantMeasured(t, dir)
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 5 {
-		t.Errorf("in the run's folder: %v, %v; want samples, facts, report and two summaries", left, err)
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 7 {
+		t.Errorf("in the run's folder: %v, %v; want samples, facts, two reports, two summaries and figures", left, err)
 	}
 }
 

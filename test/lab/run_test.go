@@ -17,10 +17,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 
 	"github.com/unifaas/unifaas/internal/lab/experiment"
+	"github.com/unifaas/unifaas/internal/lab/experiment/all"
 	"github.com/unifaas/unifaas/internal/lab/measure"
 	"github.com/unifaas/unifaas/internal/lab/record"
+	"github.com/unifaas/unifaas/internal/lab/report"
 	"github.com/unifaas/unifaas/internal/lab/run"
 )
 
@@ -162,8 +165,8 @@ func TestResumed(t *testing.T) {
 			t.Fatalf("round %d: samples of an earlier one (-want +got):\n%s", rounds, diff)
 		}
 		if !interrupted {
-			if len(after) != 21 || rounds < 2 {
-				t.Errorf("%d samples after %d rounds, want 21", len(after), rounds)
+			if len(after) != 15 || rounds < 2 {
+				t.Errorf("%d samples after %d rounds, want 15", len(after), rounds)
 			}
 			return
 		}
@@ -181,7 +184,7 @@ func TestOtherSettings(t *testing.T) {
 	if _, err := run.Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "other settings") {
 		t.Errorf("with other experiments: got %v", err)
 	}
-	if err := run.Write(o.Output, first); err != nil {
+	if err := report.New(first, nil, all.Experiments()).Write(o.Output); err != nil {
 		t.Fatal(err)
 	}
 	loaded, err := run.Load(o.Output)
@@ -215,5 +218,94 @@ func TestWhatCantBeRun(t *testing.T) {
 		if _, err := run.Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q in it", name, err, c.want)
 		}
+	}
+}
+
+// TestSandboxThatFails: one whose starts all fail, and one whose starts fail
+// from the second on, do not hold up the third.
+func TestSandboxThatFails(t *testing.T) {
+	o, _ := options(t)
+	o.Env = append(o.Env, failingEnv+"=1")
+	o.Experiments = []string{"cold-start", "cpu-fib"}
+	r := take(t, o)
+	if s := find(t, r, record.Key{Experiment: "cpu-fib", Parameters: "attempt=first"}); s.N != 7 || s.Failures != 0 {
+		t.Errorf("of the one that works: %d samples, %d failures", s.N, s.Failures)
+	}
+	dying, ok := r.Find(record.Key{Experiment: "cold-start", Sandbox: "dying", Language: "go"})
+	if !ok || dying.N != 0 || dying.ByClass[record.FailedStart] != 3 {
+		t.Errorf("of the one that dies: %+v, %v", dying, ok)
+	}
+	var told []string
+	for _, m := range r.Missing {
+		if strings.Contains(m.Reason, "scripted to fail always") {
+			told = append(told, strings.TrimSpace(m.Experiment+" "+m.Sandbox))
+		}
+	}
+	if want := []string{"failing", "cold-start dying", "cpu-fib dying"}; !cmp.Equal(want, told) {
+		t.Errorf("told of %q, want %q; all: %+v", told, want, r.Missing)
+	}
+	o, _ = options(t)
+	o.Env = append(o.Env, failingEnv+"=1")
+	o.Sandboxes = []string{"failing"}
+	if _, err := run.Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "scripted to fail always") {
+		t.Errorf("with nothing else: got %v", err)
+	}
+}
+
+// TestDiskFull fills the disk while a run goes on; when there is room again the
+// run goes on.
+func TestDiskFull(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount a small disk")
+	}
+	o, _ := options(t)
+	o.Experiments = []string{"cold-start", "burst"}
+	o.Output = t.TempDir()
+	if err := unix.Mount("small", o.Output, "tmpfs", 0, "size=512m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(o.Output, unix.MNT_DETACH) })
+	filler := filepath.Join(o.Output, "filler")
+	steps := 0
+	o.Progress = func(run.Progress) {
+		if steps++; steps == 3 {
+			fill(t, filler)
+		}
+	}
+	_, err := run.Run(t.Context(), o)
+	if err == nil || !strings.Contains(err.Error(), "no space left on device") {
+		t.Fatalf("got %v", err)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	before, err := record.Load(o.Output)
+	if err != nil || len(before) == 0 {
+		t.Fatalf("%d samples, %v", len(before), err)
+	}
+	o.Progress = nil
+	if s := find(t, take(t, o), record.Key{Experiment: "burst", Parameters: "instances=10"}); s.N+s.Failures != 10 {
+		t.Errorf("%d samples in the end", s.N)
+	}
+	after, err := record.Load(o.Output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, after[:len(before)]); diff != "" {
+		t.Errorf("samples from before (-want +got):\n%s", diff)
+	}
+}
+
+func fill(t *testing.T, path string) {
+	f, err := os.Create(path)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -37,7 +37,7 @@ import (
 const (
 	startTakes  = 200 * time.Millisecond
 	startJitter = 4 * time.Millisecond // up to so much more or less, evenly
-	failEvery   = 50                   // starts
+	failEvery   = 15                   // starts
 	holds       = 40 << 20             // bytes of memory of each instance
 	workTakes   = 100 * time.Millisecond
 )
@@ -46,6 +46,7 @@ const (
 const (
 	platformEnv = "LAB_TEST_PLATFORM" // a folder for what the test wants to know
 	holderEnv   = "LAB_TEST_HOLDER"   // the path of the holder
+	failingEnv  = "LAB_TEST_FAILING"  // not empty: there are sandboxes that fail, too
 )
 
 func TestMain(m *testing.M) {
@@ -64,9 +65,13 @@ func TestMain(m *testing.M) {
 func platform(dir string, args []string) error {
 	value := func(flag string) string { return args[slices.Index(args, flag)+1] }
 	if slices.Contains(args, "doctor") {
-		return json.NewEncoder(os.Stdout).Encode([]control.Sandbox{
-			{Name: "auto", Works: true, Detail: "scripted"}, {Name: "osv", Reason: "not in this build"},
-		})
+		found := []control.Sandbox{{Name: "auto", Works: true, Detail: "scripted"}, {Name: "osv", Reason: "not in this build"}}
+		if os.Getenv(failingEnv) != "" {
+			found[0].Variants = []sandbox.Variant{
+				{Name: "auto"}, {Name: "failing", Keys: "env = { FAIL_AFTER = \"0\" }\n"}, {Name: "dying", Keys: "env = { FAIL_AFTER = \"1\" }\n"},
+			}
+		}
+		return json.NewEncoder(os.Stdout).Encode(found)
 	}
 	n, err := node.New(node.Options{
 		Config: config.Config{Functions: value("--functions"), Listen: value("--listen"), AdminListen: value("--admin-listen"), DrainTimeout: config.Duration(time.Second)},
@@ -87,6 +92,9 @@ func platform(dir string, args []string) error {
 type driver struct {
 	dir    string
 	starts atomic.Int64
+
+	mu      sync.Mutex
+	started map[string]int // by function
 }
 
 func (*driver) Name() string { return "synthetic" }
@@ -106,6 +114,9 @@ func (d *driver) Start(ctx context.Context, _ sandbox.Artifact, spec sandbox.Spe
 	// From one end of the range to the other and back, in steps of a tenth.
 	takes := startTakes + startJitter*time.Duration(n%11-5)/5
 	begin := time.Now()
+	if d.fails(&spec.Revision.Function) {
+		return nil, errors.New("scripted to fail always")
+	}
 	if n%failEvery == 0 {
 		d.note("failures", spec.Revision.Function.Ref.Name)
 		time.Sleep(takes)
@@ -118,6 +129,22 @@ func (d *driver) Start(ctx context.Context, _ sandbox.Artifact, spec sandbox.Spe
 	spec.Phase("half")
 	time.Sleep(takes - time.Since(begin))
 	return i, nil
+}
+
+// fails reports whether a function's start is to fail: all do after the number
+// of starts that its environment tells.
+func (d *driver) fails(fn *faas.Function) bool {
+	after, err := strconv.Atoi(fn.Env["FAIL_AFTER"])
+	if err != nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.started == nil {
+		d.started = map[string]int{}
+	}
+	d.started[fn.Ref.Name]++
+	return d.started[fn.Ref.Name] > after
 }
 
 // note appends a line to a file that the test reads.

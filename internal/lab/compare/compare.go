@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/unifaas/unifaas/internal/lab/paper"
 	"github.com/unifaas/unifaas/internal/lab/record"
 	"github.com/unifaas/unifaas/internal/lab/stat"
 )
@@ -33,6 +34,10 @@ type Row struct {
 	Low     float64 `json:"low"`   // 95 % confidence interval of the ratio
 	High    float64 `json:"high"`
 	Verdict Verdict `json:"verdict"`
+	// Relative is the ratio divided by that of the sandbox [Result].Common in
+	// the same experiment: what is left of a difference when the machines' own
+	// is taken out. 0 where it is not known.
+	Relative float64 `json:"relative,omitempty"`
 	// FailuresA and FailuresB are counts of failures.
 	FailuresA int `json:"failures_a"`
 	FailuresB int `json:"failures_b"`
@@ -40,9 +45,12 @@ type Row struct {
 
 // A Result is what came of a comparison.
 type Result struct {
-	A        string       `json:"run_a"` // names
-	B        string       `json:"run_b"`
-	Rows     []Row        `json:"rows"`
+	A    string `json:"run_a"` // names
+	B    string `json:"run_b"`
+	Rows []Row  `json:"rows"`
+	// Common is the sandbox that both have and ratios are relative to, where the
+	// machines differ; "" is none.
+	Common   string       `json:"common,omitempty"`
 	OnlyA    []record.Key `json:"only_a,omitempty"`
 	OnlyB    []record.Key `json:"only_b,omitempty"`
 	Warnings []string     `json:"warnings,omitempty"`
@@ -65,7 +73,34 @@ func Runs(a, b *record.Run) *Result {
 			r.OnlyB = append(r.OnlyB, s.Key)
 		}
 	}
+	if len(r.Warnings) > 0 {
+		r.relate()
+	}
 	return r
+}
+
+// relate relates ratios to those of a sandbox that both runs have.
+func (r *Result) relate() {
+	bases := map[record.Key]float64{}
+	for _, row := range r.Rows {
+		if row.Ratio > 0 && row.Sandbox != "" && (r.Common == "" || row.Sandbox == paper.Common) {
+			r.Common = row.Sandbox
+		}
+	}
+	series := func(k record.Key) record.Key {
+		k.Sandbox = ""
+		return k
+	}
+	for _, row := range r.Rows {
+		if row.Sandbox == r.Common {
+			bases[series(row.Key)] = row.Ratio
+		}
+	}
+	for i, row := range r.Rows {
+		if base := bases[series(row.Key)]; base > 0 {
+			r.Rows[i].Relative = row.Ratio / base
+		}
+	}
 }
 
 // moreIsBetter are the units of what one wants much of.
@@ -104,6 +139,9 @@ func row(a, b record.Summary) Row {
 
 // differences warns of what makes two runs' times incomparable.
 func differences(a, b record.Host) []string {
+	if a.CPU != b.CPU && (a.CPU == "" || b.CPU == "") {
+		return []string{"the machines differ: one of them is not known"}
+	}
 	var all []string
 	for _, f := range []struct{ what, a, b string }{
 		{"processors", fmt.Sprintf("%d x %s", a.Cores, a.CPU), fmt.Sprintf("%d x %s", b.Cores, b.CPU)},
@@ -135,7 +173,11 @@ func (r *Result) Write(w io.Writer) error {
 		fmt.Fprintln(w, "note:", text)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "experiment\tsandbox\tlanguage\twhat\tunit\t%s\t%s\tratio\t95 %%\t\n", r.A, r.B)
+	relative := ""
+	if r.Common != "" {
+		relative = "to " + r.Common + "'s"
+	}
+	fmt.Fprintf(t, "experiment\tsandbox\tlanguage\twhat\tunit\t%s\t%s\tratio\t95 %%\t%s\t\n", r.A, r.B, relative)
 	for _, row := range r.Rows {
 		interval := ""
 		if row.Low != row.High {
@@ -145,8 +187,12 @@ func (r *Result) Write(w io.Writer) error {
 		if row.FailuresA+row.FailuresB > 0 {
 			verdict += fmt.Sprintf("; %d and %d failures", row.FailuresA, row.FailuresB)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%.4g\t%.4g\t%.2f\t%s\t%s\n", row.Experiment, row.Sandbox, row.Language,
-			strings.TrimSpace(row.Parameters+" "+row.Metric), row.Unit, row.A, row.B, row.Ratio, interval, verdict)
+		relative := ""
+		if row.Relative > 0 {
+			relative = fmt.Sprintf("%.2f", row.Relative)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%.4g\t%.4g\t%.2f\t%s\t%s\t%s\n", row.Experiment, row.Sandbox, row.Language,
+			strings.TrimSpace(row.Parameters+" "+row.Metric), row.Unit, row.A, row.B, row.Ratio, interval, relative, verdict)
 	}
 	return t.Flush()
 }

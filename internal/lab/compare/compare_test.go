@@ -1,6 +1,7 @@
 package compare_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -98,5 +99,38 @@ func TestPaper(t *testing.T) {
 	other.Host.Cores = 4
 	if w := compare.Runs(p, other).Warnings; len(w) != 2 {
 		t.Errorf("another machine: got warnings %q", w)
+	}
+}
+
+// TestRelative: a machine that is twice as fast as the paper's in everything is
+// no better relative to a common sandbox.
+func TestRelative(t *testing.T) {
+	published, err := paper.Run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fast := &record.Run{Name: "fast", Host: record.Host{CPU: "another"}}
+	for _, s := range published.Of("cold-start", "") {
+		s.P50 /= 2
+		if s.Sandbox == "nanos" {
+			s.P50 *= 3
+		}
+		fast.Summaries = append(fast.Summaries, s)
+	}
+	r := compare.Runs(published, fast)
+	if r.Common != "docker-runc" || len(r.Rows) != 10 {
+		t.Fatalf("%d rows, relative to %q", len(r.Rows), r.Common)
+	}
+	for _, row := range r.Rows {
+		want := 1.0
+		if row.Sandbox == "nanos" {
+			want = 3
+		}
+		if math.Abs(row.Relative-want) > 1e-9 {
+			t.Errorf("%s %s: relative %v, want %v", row.Sandbox, row.Language, row.Relative, want)
+		}
+	}
+	if same := compare.Runs(published, published); same.Common != "" || same.Rows[0].Relative != 0 {
+		t.Errorf("the same machine, and ratios are relative to %q", same.Common)
 	}
 }

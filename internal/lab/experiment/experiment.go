@@ -39,12 +39,15 @@ const (
 type Lab interface {
 	// URL returns the address of a path of a subject's function.
 	URL(s Subject, m Mode, path string) string
-	// Keep makes the subject have exactly n idle instances in mode Idle, none
-	// of which has served a request, and returns when they are there.
-	Keep(ctx context.Context, s Subject, n int) error
-	// Fresh makes the next request in mode Fresh start an instance, which then
-	// stays until Fresh is called again.
-	Fresh(ctx context.Context, s Subject) error
+	// Renew makes each subject have exactly n idle instances in mode Idle, none
+	// of which has served a request; Await returns when one has them. Of what
+	// goes wrong with one subject Await tells, so that the others go on.
+	Renew(ctx context.Context, n int, all ...Subject) error
+	Await(ctx context.Context, s Subject, n int) error
+	// Fresh makes each subject's next request in mode Fresh start an instance,
+	// which then stays until Fresh is called again. It returns when those that
+	// were there are gone.
+	Fresh(ctx context.Context, all ...Subject) error
 	// Instances returns the instances that there are in one mode.
 	Instances(ctx context.Context, s Subject, m Mode) ([]control.Instance, error)
 	// Gone returns when the subject has no instance in a mode, and the platform
@@ -83,6 +86,10 @@ type Trial struct {
 	// Cost is about how long one takes, for the time that is left at the
 	// beginning of a run.
 	Cost time.Duration
+	// Before, if not nil, is called before each round with the subjects that
+	// are asked in it, so that what takes the platform time is done for all of
+	// them at once.
+	Before func(ctx context.Context, lab Lab, all []Subject) error
 	// Take measures once. Its samples need a Key with what Parameters say,
 	// Metric and Unit at least; the rest is filled in. A request that failed is
 	// a sample with a failure. An error means that nothing could be measured.
@@ -100,7 +107,50 @@ type Experiment struct {
 	// Languages are those whose functions can do what is asked; nil is all.
 	Languages []string
 	Trials    func(s Scale) []Trial
+	// Charts are how its samples are drawn.
+	Charts []Chart
 }
+
+// A Form is a way to draw samples.
+type Form int
+
+// The forms.
+const (
+	Distribution Form = iota // every sample, quartiles and median: a row for each series
+	Amounts                  // a bar as long as the median: a row for each series
+	Stack                    // a bar for each subject with a part for each metric
+	Curve                    // medians along a parameter: a curve for each subject
+	Failures                 // a bar with a part for each class of failures: a row for each series
+)
+
+// A Chart says how samples of one experiment are drawn.
+type Chart struct {
+	// Name tells the charts of an experiment apart; that of the first is "".
+	Name  string
+	Title string
+	Form  Form
+	// Metric is the one that is drawn; a Stack draws all that begin with it.
+	Metric string
+	// Beside is a metric that a Stack shows as a mark beside its bars; "" is
+	// none.
+	Beside string
+	// Along is the parameter of a Curve.
+	Along string
+	// Axis says what the values are, without the unit.
+	Axis string
+	Log  bool
+}
+
+// Keep is [Lab.Renew] and [Lab.Await] for one subject.
+func Keep(ctx context.Context, lab Lab, s Subject, n int) error {
+	if err := lab.Renew(ctx, n, s); err != nil {
+		return err
+	}
+	return lab.Await(ctx, s, n)
+}
+
+// One renews one instance of each subject: a trial's Before.
+func One(ctx context.Context, lab Lab, all []Subject) error { return lab.Renew(ctx, 1, all...) }
 
 // Sample returns a sample of the first metric.
 func Sample(parameters, unit string, value float64) record.Sample {

@@ -3,8 +3,10 @@ package measure
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/unifaas/unifaas/internal/host/cgroup"
@@ -85,4 +87,26 @@ func cgroupVersion() string {
 	default:
 		return "v1"
 	}
+}
+
+// EmptyPageCache has the kernel forget what it keeps of files and need not
+// write: all that is read next comes from storage. It needs root.
+func EmptyPageCache() error {
+	return os.WriteFile("/proc/sys/vm/drop_caches", []byte("1\n"), 0)
+}
+
+// PagedIn returns how many bytes the machine has read from storage since it
+// was started.
+func PagedIn() (int64, error) {
+	text, err := os.ReadFile("/proc/vmstat")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "pgpgin "); ok {
+			kib, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, errors.New("/proc/vmstat does not tell pgpgin")
 }

@@ -1,6 +1,10 @@
 package record
 
-import "time"
+import (
+	"time"
+
+	"github.com/unifaas/unifaas/internal/sandbox"
+)
 
 // A Host is what is known of the machine and the software of a run. What can't
 // be found out is "" or 0.
@@ -20,6 +24,9 @@ type Host struct {
 	LoadBefore float64 `json:"load_before"`
 	// Sandboxes are those that could be measured, with what doctor says of each.
 	Sandboxes map[string]string `json:"sandboxes"`
+	// Isolation is what is between functions and the host's kernel in each
+	// sandbox, where that is known.
+	Isolation map[string]sandbox.Isolation `json:"isolation,omitempty"`
 	// Digests are of the images of the functions that were measured.
 	Digests map[string]string `json:"digests"`
 }

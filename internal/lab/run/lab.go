@@ -72,22 +72,36 @@ func (l *lab) URL(s experiment.Subject, m experiment.Mode, path string) string {
 	return fmt.Sprintf("http://%s/invoke/%s%s", l.platform.Gateway, name(s, m), path)
 }
 
-// Keep implements [experiment.Lab].
-func (l *lab) Keep(ctx context.Context, s experiment.Subject, n int) error {
-	fn := name(s, experiment.Idle)
-	if err := l.platform.Serve(ctx, map[string]string{fn: l.toml(s, experiment.Idle, n)}); err != nil {
-		return err
-	}
-	return l.platform.AwaitInstances(ctx, fn, n)
+// Renew implements [experiment.Lab].
+func (l *lab) Renew(ctx context.Context, n int, all ...experiment.Subject) error {
+	return l.version(ctx, experiment.Idle, n, all)
+}
+
+// Await implements [experiment.Lab].
+func (l *lab) Await(ctx context.Context, s experiment.Subject, n int) error {
+	return l.platform.AwaitInstances(ctx, name(s, experiment.Idle), n)
 }
 
 // Fresh implements [experiment.Lab].
-func (l *lab) Fresh(ctx context.Context, s experiment.Subject) error {
-	fn := name(s, experiment.Fresh)
-	if err := l.platform.Serve(ctx, map[string]string{fn: l.toml(s, experiment.Fresh, 0)}); err != nil {
+func (l *lab) Fresh(ctx context.Context, all ...experiment.Subject) error {
+	if err := l.version(ctx, experiment.Fresh, 0, all); err != nil {
 		return err
 	}
-	return l.platform.AwaitInstances(ctx, fn, 0)
+	for _, s := range all {
+		if err := l.platform.AwaitInstances(ctx, name(s, experiment.Fresh), 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// version serves another version of the subjects' functions in one mode.
+func (l *lab) version(ctx context.Context, m experiment.Mode, instances int, all []experiment.Subject) error {
+	tomls := map[string]string{}
+	for _, s := range all {
+		tomls[name(s, m)] = l.toml(s, m, instances)
+	}
+	return l.platform.Serve(ctx, tomls)
 }
 
 // Gone implements [experiment.Lab].

@@ -74,6 +74,22 @@ func (o *Options) wantsSandbox(kind, name string) bool {
 	return len(o.Sandboxes) == 0 || slices.Contains(o.Sandboxes, name) || slices.Contains(o.Sandboxes, kind)
 }
 
+// command is what a user enters for such a run, but for its folder and its
+// experiments.
+func (o *Options) command() string {
+	words := []string{"unifaas lab run"}
+	if flag := experiment.Of(o.Scale, "--quick", "", "--paper"); flag != "" {
+		words = append(words, flag)
+	}
+	if len(o.Sandboxes) > 0 {
+		words = append(words, "--sandboxes "+strings.Join(o.Sandboxes, ","))
+	}
+	if len(o.Languages) > 0 {
+		words = append(words, "--languages "+strings.Join(o.Languages, ","))
+	}
+	return strings.Join(words, " ")
+}
+
 // settings are what must be the same when a run goes on.
 func (o *Options) settings() string {
 	return fmt.Sprintf("scale %d, experiments %v, sandboxes %v, languages %v", o.Scale, o.Experiments, o.Sandboxes, o.Languages)

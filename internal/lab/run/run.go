@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
@@ -17,6 +18,7 @@ import (
 	"github.com/unifaas/unifaas/internal/lab/record"
 	"github.com/unifaas/unifaas/internal/lab/stat"
 	"github.com/unifaas/unifaas/internal/lab/workload"
+	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
 // Files in a run's folder, beside the samples.
@@ -28,6 +30,7 @@ const (
 // facts are what is known of a run beside its samples.
 type facts struct {
 	Settings string           `json:"settings"` // what a run that goes on must have, too
+	Command  string           `json:"command"`  // without its folder and experiments
 	Host     record.Host      `json:"host"`
 	Missing  []record.Missing `json:"missing,omitempty"`
 }
@@ -79,7 +82,7 @@ func Load(dir string) (*record.Run, error) {
 
 func assemble(dir string, f facts, samples []record.Sample) *record.Run {
 	return &record.Run{
-		Name: filepath.Base(dir), Host: f.Host, Missing: f.Missing,
+		Name: filepath.Base(dir), Host: f.Host, Missing: f.Missing, Command: f.Command,
 		Summaries: stat.Summarize(samples, stat.Options{Cores: f.Host.Cores}),
 	}
 }
@@ -102,7 +105,7 @@ func (r *runner) begin() error {
 	old, err := loadFacts(r.Output)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		r.facts = facts{Settings: r.settings(), Host: measure.HostFacts()}
+		r.facts = facts{Settings: r.settings(), Command: r.command(), Host: measure.HostFacts()}
 		r.facts.Host.Began, r.facts.Host.Platform = time.Now(), r.Version
 		return r.keepFacts()
 	case err != nil:
@@ -155,7 +158,9 @@ func (r *runner) measure(ctx context.Context) (err error) {
 	if err := r.lab.serve(ctx); err != nil {
 		return err
 	}
-	r.warmUp(ctx)
+	if r.warmUp(ctx); len(r.subjects) == 0 && ctx.Err() == nil {
+		return faas.Errorf(faas.KindUnavailable, "there is nothing to measure: no function answers; %s", r.whyNot())
+	}
 	return r.takeAll(ctx)
 }
 
@@ -165,7 +170,7 @@ func (r *runner) choose(ctx context.Context, options platform.Options) error {
 	if err != nil {
 		return err
 	}
-	r.facts.Host.Sandboxes = map[string]string{}
+	r.facts.Host.Sandboxes, r.facts.Host.Isolation = map[string]string{}, nil
 	for _, s := range found {
 		if !s.Works {
 			if r.wantsSandbox(s.Name, s.Name) {
@@ -174,10 +179,10 @@ func (r *runner) choose(ctx context.Context, options platform.Options) error {
 			continue
 		}
 		if len(s.Variants) == 0 {
-			r.add(s.Name, s.Name, "", s.Detail)
+			r.add(s.Name, sandbox.Variant{Name: s.Name, Isolation: s.Isolation}, s.Detail)
 		}
 		for _, v := range s.Variants {
-			r.add(s.Name, v.Name, v.Keys, s.Detail)
+			r.add(s.Name, v, s.Detail)
 		}
 	}
 	if len(r.subjects) == 0 {
@@ -187,27 +192,42 @@ func (r *runner) choose(ctx context.Context, options platform.Options) error {
 }
 
 // add makes subjects of one sandbox.
-func (r *runner) add(kind, sandbox, keys, detail string) {
-	if !r.wantsSandbox(kind, sandbox) {
+func (r *runner) add(kind string, v sandbox.Variant, detail string) {
+	if !r.wantsSandbox(kind, v.Name) {
 		return
 	}
-	r.facts.Host.Sandboxes[sandbox] = detail
+	r.facts.Host.Sandboxes[v.Name] = detail
+	if v.Isolation != "" {
+		if r.facts.Host.Isolation == nil {
+			r.facts.Host.Isolation = map[string]sandbox.Isolation{}
+		}
+		r.facts.Host.Isolation[v.Name] = v.Isolation
+	}
 	for _, l := range workload.Languages {
 		if !r.wantsLanguage(l) {
 			continue
 		}
 		if err := r.lab.folder.Missing(l); err != nil {
-			r.miss("", sandbox, l+": "+err.Error())
+			r.miss("", v.Name, l+": "+err.Error())
 			continue
 		}
-		s := experiment.Subject{Sandbox: sandbox, Language: l}
-		r.lab.subjects[s] = workload.Function{Sandbox: kind, Keys: keys, Language: l}
+		s := experiment.Subject{Sandbox: v.Name, Language: l}
+		r.lab.subjects[s] = workload.Function{Sandbox: kind, Keys: v.Keys, Language: l}
 		r.subjects = append(r.subjects, s)
 	}
 }
 
 func (r *runner) miss(experiment, sandbox, reason string) {
 	r.facts.Missing = append(r.facts.Missing, record.Missing{Experiment: experiment, Sandbox: sandbox, Reason: reason})
+}
+
+// whyNot tells of all that is missing.
+func (r *runner) whyNot() string {
+	var reasons []string
+	for _, m := range r.facts.Missing {
+		reasons = append(reasons, m.Sandbox+": "+m.Reason)
+	}
+	return strings.Join(reasons, "; ")
 }
 
 // warmUp asks each subject once, and gives up those that do not answer: what

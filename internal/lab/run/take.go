@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/lab/experiment"
 	"github.com/unifaas/unifaas/internal/lab/measure"
 	"github.com/unifaas/unifaas/internal/lab/record"
@@ -23,6 +24,15 @@ type step struct {
 	experiment *experiment.Experiment
 	trial      experiment.Trial
 	subject    experiment.Subject // zero where the trial is of all
+	round      *round
+	first      bool // of its subject in the experiment
+}
+
+// A round asks every subject once.
+type round struct {
+	number   int
+	subjects []experiment.Subject
+	begun    bool // what goes before it was done
 }
 
 // plan returns the steps in their order. Within an experiment each round asks
@@ -42,18 +52,19 @@ func (r *runner) plan() []step {
 		for _, t := range trials {
 			rounds = max(rounds, t.Times)
 		}
-		for round := range rounds {
-			for _, t := range trials {
-				if round >= t.Times {
+		for n := range rounds {
+			for i, t := range trials {
+				if n >= t.Times {
 					continue
 				}
 				if t.All != nil {
-					steps = append(steps, step{stepName(e, t, "all", round), e, t, experiment.Subject{}})
+					steps = append(steps, step{stepName(e, t, "all", n), e, t, experiment.Subject{}, &round{number: n}, n == 0})
 					continue
 				}
 				random.Shuffle(len(subjects), func(a, b int) { subjects[a], subjects[b] = subjects[b], subjects[a] })
+				this := &round{number: n, subjects: slices.Clone(subjects)}
 				for _, s := range subjects {
-					steps = append(steps, step{stepName(e, t, s.Sandbox+" "+s.Language, round), e, t, s})
+					steps = append(steps, step{stepName(e, t, s.Sandbox+" "+s.Language, n), e, t, s, this, n == 0 && i == 0})
 				}
 			}
 		}
@@ -77,21 +88,23 @@ type Progress struct {
 func (r *runner) takeAll(ctx context.Context) error {
 	steps := slices.DeleteFunc(r.plan(), func(s step) bool { return r.journal.Has(s.name) })
 	errorsOf := map[string]int{} // in a row, by experiment and subject
-	clock := newClock(steps)
+	clock := newClock(steps, r.budget())
+	defer func() { r.facts.Missing = append(r.facts.Missing, clock.leftOut()...) }()
 	for i, s := range steps {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		who := s.experiment.Name + " " + s.subject.Sandbox + " " + s.subject.Language
-		if errorsOf[who] >= maxErrors {
+		if errorsOf[who] >= maxErrors || clock.late(s) {
 			clock.skip(s)
 			continue
 		}
 		if r.Progress != nil {
 			r.Progress(Progress{Step: s.name, Experiment: s.experiment.Name, Done: i, All: len(steps), Left: clock.left()})
 		}
+		began := time.Now()
 		err := r.take(ctx, s)
-		clock.took(s)
+		clock.took(s, time.Since(began))
 		if fatal := (*diskError)(nil); errors.As(err, &fatal) || ctx.Err() != nil {
 			return errors.Join(ctx.Err(), err)
 		}
@@ -120,6 +133,9 @@ func (r *runner) take(ctx context.Context, s step) error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout(s.trial))
 	defer cancel()
+	if err := r.before(ctx, s); err != nil {
+		return err
+	}
 	var samples []record.Sample
 	if s.trial.All != nil {
 		samples, err = s.trial.All(ctx, r.lab, r.subjects)
@@ -133,9 +149,40 @@ func (r *runner) take(ctx context.Context, s step) error {
 		return errors.Join(err, ctx.Err())
 	}
 	if writeErr := r.journal.Append(s.name, samples); writeErr != nil {
-		return &diskError{writeErr}
+		return &diskError{faas.Errorf(faas.KindInternal, "%w; what was measured before is kept, and the same command goes on there", writeErr)}
 	}
-	return err
+	return errors.Join(err, allFailed(samples))
+}
+
+// allFailed is an error where every one of some samples is a failure, so that
+// a sandbox that does nothing else is given up.
+func allFailed(samples []record.Sample) error {
+	failed := 0
+	var last *record.Failure
+	for _, s := range samples {
+		switch {
+		case s.Failure != nil:
+			failed, last = failed+1, s.Failure
+		case s.Metric == "":
+			return nil
+		}
+	}
+	if last == nil {
+		return nil
+	}
+	return fmt.Errorf("all of %d requests failed, for instance: %s", failed, last.Text)
+}
+
+// before does what goes before a round, once.
+func (r *runner) before(ctx context.Context, s step) error {
+	if s.trial.Before == nil || s.round.begun {
+		return nil
+	}
+	if err := s.trial.Before(ctx, r.lab, s.round.subjects); err != nil {
+		return err
+	}
+	s.round.begun = true
+	return nil
 }
 
 // stepTimeout bounds a step, so that a sandbox that hangs does not hold up the
@@ -150,31 +197,4 @@ func complete(sample *record.Sample, s step, began time.Time, load float64) {
 	if sample.At.IsZero() {
 		sample.At = began
 	}
-}
-
-// A clock tells how much time is left, by how long steps took beside what they
-// were said to take.
-type clock struct {
-	ahead time.Duration // cost of the steps that are left
-	said  time.Duration // cost of those that were taken
-	begin time.Time
-}
-
-func newClock(steps []step) *clock {
-	c := &clock{begin: time.Now()}
-	for _, s := range steps {
-		c.ahead += s.trial.Cost
-	}
-	return c
-}
-
-func (c *clock) skip(s step) { c.ahead -= s.trial.Cost }
-
-func (c *clock) took(s step) { c.ahead, c.said = c.ahead-s.trial.Cost, c.said+s.trial.Cost }
-
-func (c *clock) left() time.Duration {
-	if c.said < time.Second {
-		return c.ahead
-	}
-	return time.Duration(float64(c.ahead) * float64(time.Since(c.begin)) / float64(c.said)).Round(time.Second)
 }

@@ -78,3 +78,18 @@ func source(series ...[]float64) *rand.Rand {
 	}
 	return rand.New(rand.NewPCG(h.Sum64(), uint64(len(series))))
 }
+
+// RateInterval returns a 95 % confidence interval of the rate of which k of n
+// are a sample, by Wilson's score ("Probable Inference, the Law of Succession,
+// and Statistical Inference", 1927), which holds for k = 0, too. It is 0 to 1
+// where n is 0.
+func RateInterval(k, n int) (low, high float64) {
+	if n == 0 {
+		return 0, 1
+	}
+	const z = 1.959963984540054 // of the normal distribution at 97.5 %
+	total, rate := float64(n), float64(k)/float64(n)
+	middle := (rate + z*z/(2*total)) / (1 + z*z/total)
+	half := z / (1 + z*z/total) * math.Sqrt(rate*(1-rate)/total+z*z/(4*total*total))
+	return max(0, middle-half), min(1, middle+half)
+}

@@ -190,3 +190,16 @@ func TestSummarize(t *testing.T) {
 		t.Errorf("one failure: got %+v", failed[0])
 	}
 }
+
+// TestRateInterval compares with what R's binom::binom.wilson gives.
+func TestRateInterval(t *testing.T) {
+	for _, c := range []struct {
+		k, n      int
+		low, high float64
+	}{{0, 10, 0, 0.27753}, {1, 10, 0.01788, 0.40415}, {5, 10, 0.23659, 0.76341}, {2, 100, 0.00550, 0.07001}, {0, 0, 0, 1}} {
+		low, high := stat.RateInterval(c.k, c.n)
+		if math.Abs(low-c.low) > 1e-4 || math.Abs(high-c.high) > 1e-4 {
+			t.Errorf("%d of %d: %.5f to %.5f, want %.5f to %.5f", c.k, c.n, low, high, c.low, c.high)
+		}
+	}
+}

@@ -37,7 +37,7 @@ func (d *Driver) Probe(ctx context.Context) sandbox.Capabilities {
 		reason, remedy := diagnose("/proc", os.Geteuid(), err)
 		return sandbox.Capabilities{Reason: reason, Remedy: remedy}
 	}
-	return sandbox.Capabilities{Works: true, Detail: d.detail(), MemoryEstimate: idleMemory}
+	return sandbox.Capabilities{Works: true, Detail: d.detail(), Isolation: sandbox.SharedKernel, MemoryEstimate: idleMemory}
 }
 
 func (d *Driver) detail() string {

@@ -42,10 +42,16 @@ func (d *Driver) Probe(ctx context.Context) sandbox.Capabilities {
 }
 
 // variants are the Engine's runtimes.
+// isolations are those of runtimes by the names that they have in every
+// Engine's configuration. What others do is not known.
+var isolations = map[string]sandbox.Isolation{
+	"runc": sandbox.SharedKernel, "crun": sandbox.SharedKernel, "runsc": sandbox.UserSpaceKernel,
+}
+
 func (i *engineInfo) variants() []sandbox.Variant {
 	var variants []sandbox.Variant
 	for _, name := range i.runtimes() {
-		variants = append(variants, sandbox.Variant{Name: Name + "-" + name, Keys: fmt.Sprintf("runtime = %q\n", name)})
+		variants = append(variants, sandbox.Variant{Name: Name + "-" + name, Keys: fmt.Sprintf("runtime = %q\n", name), Isolation: isolations[name]})
 	}
 	return variants
 }

@@ -41,7 +41,7 @@ func (d *Driver) Probe(ctx context.Context) sandbox.Capabilities {
 		reason, remedy := diagnose("/proc", os.Geteuid(), err)
 		return sandbox.Capabilities{Reason: reason, Remedy: remedy}
 	}
-	return sandbox.Capabilities{Works: true, Detail: d.detail(limited), MemoryEstimate: idleMemory}
+	return sandbox.Capabilities{Works: true, Detail: d.detail(limited), Isolation: sandbox.UserSpaceKernel, MemoryEstimate: idleMemory}
 }
 
 // A hindrance is a reason that needs no trial.

@@ -41,7 +41,7 @@ func (d *Driver) Probe(ctx context.Context) sandbox.Capabilities {
 	if err != nil {
 		return sandbox.Capabilities{Reason: err.Error(), Remedy: remedyFor(Name, err)}
 	}
-	return sandbox.Capabilities{Works: true, Detail: rt.version, MemoryEstimate: idleMemory}
+	return sandbox.Capabilities{Works: true, Detail: rt.version, Isolation: sandbox.SharedKernel, MemoryEstimate: idleMemory}
 }
 
 const rootRemedy = `run as root, or use the sandbox "gvisor" or "container"`

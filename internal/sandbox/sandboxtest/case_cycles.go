@@ -3,6 +3,7 @@ package sandboxtest
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -28,10 +29,13 @@ func cycles(f *fixture) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	standing := f.processes()
 	for n := range cycleCount {
 		wait := time.Duration(moments.Int64N(int64(150 * time.Millisecond)))
 		ending := endings[n%len(endings)]
-		f.cycle(fmt.Sprintf("%d-%s", n, ending.name), func(f *fixture) { ending.run(f, wait, moments) })
+		f.cycle(fmt.Sprintf("%d-%s", n, ending.name), func(f *fixture) {
+			ending.run(f, cycleOf{wait: wait, moments: moments, standing: standing})
+		})
 	}
 	left, err := leak.Settle(f.ctx(), before, options...)
 	if err != nil || len(left) > 0 {
@@ -54,54 +58,68 @@ func (f *fixture) cycle(name string, run func(*fixture)) {
 	})
 }
 
+// A cycleOf is what one cycle is given.
+type cycleOf struct {
+	wait     time.Duration // before something happens from outside
+	moments  *rand.Rand
+	standing []int // the driver's own processes, which outlive instances
+}
+
 var endings = []struct {
 	name string
-	run  func(f *fixture, wait time.Duration, moments *rand.Rand)
+	run  func(f *fixture, c cycleOf)
 }{
-	{"stopped", func(f *fixture, _ time.Duration, _ *rand.Rand) { f.start().wantHello() }},
+	{"stopped", func(f *fixture, _ cycleOf) { f.start().wantHello() }},
 	{"stopped-while-starting", stoppedWhileStarting},
 	{"killed-inside", killedInside},
-	{"stopped", func(f *fixture, _ time.Duration, _ *rand.Rand) { f.start().wantHello() }},
+	{"stopped", func(f *fixture, _ cycleOf) { f.start().wantHello() }},
 	{"exited", exited},
 	{"killed-outside", killedOutside},
 }
 
-func stoppedWhileStarting(f *fixture, wait time.Duration, _ *rand.Rand) {
+func stoppedWhileStarting(f *fixture, c cycleOf) {
 	r := f.launch(f.revision())
-	time.Sleep(wait)
+	time.Sleep(c.wait)
 	f.stop(r)
 }
 
-func killedInside(f *fixture, _ time.Duration, _ *rand.Rand) {
+func killedInside(f *fixture, _ cycleOf) {
 	r := f.start()
 	r.crash()
 	r.wantExit()
 }
 
-func exited(f *fixture, _ time.Duration, _ *rand.Rand) {
+func exited(f *fixture, _ cycleOf) {
 	f.launch(f.revision(env(guest.ModeEnv, guest.ModeExit), env(guest.CodeEnv, "1"))).wantExit()
 }
 
 // killedOutside kills one of the instance's processes, whichever, at a moment
 // of its start or of its life. The instance may survive that or not: what
 // counts is that Stop ends it and leaves nothing.
-func killedOutside(f *fixture, wait time.Duration, moments *rand.Rand) {
+func killedOutside(f *fixture, c cycleOf) {
 	r := f.launch(f.revision())
-	time.Sleep(wait)
-	pids, err := leak.Processes(f.leakOptions()...)
-	if err != nil {
-		f.Fatal(err)
-	}
+	time.Sleep(c.wait)
+	pids := slices.DeleteFunc(f.processes(), func(pid int) bool { return slices.Contains(c.standing, pid) })
 	if len(pids) == 0 {
 		crashIfReady(r)
 		return
 	}
-	if err := syscall.Kill(pids[moments.IntN(len(pids))], syscall.SIGKILL); err != nil && err != syscall.ESRCH {
+	if err := syscall.Kill(pids[c.moments.IntN(len(pids))], syscall.SIGKILL); err != nil && err != syscall.ESRCH {
 		f.Fatal(err)
 	}
 	_ = r.Ready(f.ctx()) // ready, or broken: it must know one of both
 	f.stop(r)
 	r.wantExit()
+}
+
+// processes lists the processes of the driver and of its instances.
+func (f *fixture) processes() []int {
+	f.Helper()
+	pids, err := leak.Processes(f.leakOptions()...)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return pids
 }
 
 // crashIfReady is for sandboxes without processes of their own.

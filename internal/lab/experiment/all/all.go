@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/unifaas/unifaas/internal/lab/experiment"
+	"github.com/unifaas/unifaas/internal/lab/experiment/bootread"
 	"github.com/unifaas/unifaas/internal/lab/experiment/burst"
 	"github.com/unifaas/unifaas/internal/lab/experiment/coldstart"
 	"github.com/unifaas/unifaas/internal/lab/experiment/compute"
@@ -32,5 +33,6 @@ func Experiments() []experiment.Experiment {
 		network.Requests,
 		network.Throughput,
 		stability.Experiment,
+		bootread.Experiment, // last: it empties the page cache
 	})
 }

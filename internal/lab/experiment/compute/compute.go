@@ -4,6 +4,7 @@ package compute
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/lab/experiment"
@@ -35,10 +36,11 @@ const (
 func first(name, about string, c clock, quick, paper string) experiment.Experiment {
 	return experiment.Experiment{
 		Name: name, About: about, Languages: []string{workload.Go},
+		Charts: []experiment.Chart{{Title: strings.ToUpper(about[:1]) + about[1:], Axis: "time"}},
 		Trials: func(s experiment.Scale) []experiment.Trial {
 			path := experiment.Of(s, quick, paper, paper)
 			return []experiment.Trial{{
-				Times: experiment.Of(s, 7, 20, 100), Cost: 500 * time.Millisecond,
+				Times: experiment.Of(s, 7, 20, 100), Cost: 190 * time.Millisecond, Before: experiment.One,
 				Take: func(ctx context.Context, lab experiment.Lab, s experiment.Subject) ([]record.Sample, error) {
 					return twice(ctx, lab, s, path, c, "attempt=first", "attempt=second")
 				},
@@ -49,9 +51,10 @@ func first(name, about string, c clock, quick, paper string) experiment.Experime
 
 var unzip = experiment.Experiment{
 	Name: "unzip", About: "unpacking an archive of 50 MiB to the function's own disk", Languages: []string{workload.Go},
+	Charts: []experiment.Chart{{Title: "Unpacking an archive of 50 MiB", Axis: "time"}},
 	Trials: func(s experiment.Scale) []experiment.Trial {
 		return []experiment.Trial{{
-			Times: experiment.Of(s, 7, 20, 100), Cost: time.Second,
+			Times: experiment.Of(s, 7, 20, 100), Cost: 240 * time.Millisecond, Before: experiment.One,
 			Take: func(ctx context.Context, lab experiment.Lab, s experiment.Subject) ([]record.Sample, error) {
 				return twice(ctx, lab, s, "/unzip", whole, "")
 			},
@@ -62,7 +65,7 @@ var unzip = experiment.Experiment{
 // twice asks an instance that has served no request, once for each of
 // parameters.
 func twice(ctx context.Context, lab experiment.Lab, s experiment.Subject, path string, c clock, parameters ...string) ([]record.Sample, error) {
-	if err := lab.Keep(ctx, s, 1); err != nil {
+	if err := lab.Await(ctx, s, 1); err != nil {
 		return nil, err
 	}
 	var samples []record.Sample

@@ -19,22 +19,28 @@ import (
 var Experiment = experiment.Experiment{
 	Name:  "idle-cpu",
 	About: "host instructions, processor time and context switches of one idle instance in a second",
+	Charts: []experiment.Chart{
+		{Title: "Idle instance: instructions of the host's processor", Axis: "instructions in a second", Log: true},
+		{Name: "cpu", Title: "Idle instance: processor time", Metric: "cpu", Axis: "processor time in a second"},
+		{Name: "switches", Title: "Idle instance: context switches", Metric: "switches", Axis: "context switches in a second"},
+	},
 	Trials: func(s experiment.Scale) []experiment.Trial {
-		settle := experiment.Of(s, 2*time.Second, 5*time.Second, 15*time.Second)
-		seconds := experiment.Of(s, 7, 30, 100)
+		window := experiment.Of(s, time.Second/2, time.Second, time.Second)
+		settle := experiment.Of(s, time.Second, 5*time.Second, 15*time.Second)
+		windows := experiment.Of(s, 7, 30, 100)
 		return []experiment.Trial{{
-			Times: 1, Cost: settle + time.Duration(seconds)*time.Second,
+			Times: 1, Cost: settle + time.Duration(windows)*window,
 			All: func(ctx context.Context, lab experiment.Lab, all []experiment.Subject) ([]record.Sample, error) {
 				idle, err := begin(ctx, lab, all)
 				if err == nil {
 					err = pause(ctx, settle)
 				}
 				var samples []record.Sample
-				for range seconds {
+				for range windows {
 					if err == nil {
-						var second []record.Sample
-						second, err = watch(ctx, idle)
-						samples = append(samples, second...)
+						var more []record.Sample
+						more, err = watch(ctx, idle, window)
+						samples = append(samples, more...)
 					}
 				}
 				return samples, errors.Join(err, end(ctx, lab, idle))
@@ -58,7 +64,7 @@ func begin(ctx context.Context, lab experiment.Lab, all []experiment.Subject) ([
 		if err != nil {
 			return idle, err
 		}
-		if err := lab.Keep(ctx, s, 1); err != nil {
+		if err := experiment.Keep(ctx, lab, s, 1); err != nil {
 			continue // the other experiments tell of it
 		}
 		after, err := pids(lab)
@@ -90,8 +96,8 @@ func pids(lab experiment.Lab) (map[int]bool, error) {
 	return found, err
 }
 
-// watch measures all instances through one second.
-func watch(ctx context.Context, idle []instance) ([]record.Sample, error) {
+// watch measures all instances for some time.
+func watch(ctx context.Context, idle []instance, window time.Duration) ([]record.Sample, error) {
 	at := time.Now()
 	counters := make([]*measure.Counter, len(idle))
 	for i := range idle {
@@ -102,7 +108,7 @@ func watch(ctx context.Context, idle []instance) ([]record.Sample, error) {
 			c.Close()
 		}
 	}()
-	if err := pause(ctx, time.Second); err != nil {
+	if err := pause(ctx, window); err != nil {
 		return nil, err
 	}
 	var samples []record.Sample
@@ -134,7 +140,7 @@ func pause(ctx context.Context, d time.Duration) error {
 func end(ctx context.Context, lab experiment.Lab, idle []instance) error {
 	var errs []error
 	for _, i := range idle {
-		errs = append(errs, lab.Keep(ctx, i.subject, 0))
+		errs = append(errs, experiment.Keep(ctx, lab, i.subject, 0))
 	}
 	return errors.Join(errs...)
 }

@@ -7,6 +7,8 @@ package idlememory
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/lab/experiment"
@@ -14,18 +16,26 @@ import (
 	"github.com/unifaas/unifaas/internal/lab/record"
 )
 
-// Experiment is the paper's "idle-memory". The metric "pss" is of all
-// processes that came with the instances, for one instance, and "pss NAME" of
-// those of one name: the function, its monitor, its shim.
+// Experiment is the paper's "idle-memory". The metric "drift" is by how much the
+// rest of the machine moved meanwhile, "available" is the drop for one instance, "pss" is of all processes that came with the instances, for
+// one instance, and "pss NAME" of those of one name: the function, its monitor,
+// its shim.
 var Experiment = experiment.Experiment{
 	Name:  "idle-memory",
 	About: "drop of MemAvailable with N idle instances, and the proportional size of their processes for one instance",
+	Charts: []experiment.Chart{
+		{Title: "Memory of idle instances: drop of what is available", Form: experiment.Curve, Along: "instances", Axis: "memory of all", Log: true},
+		{
+			Name: "processes", Title: "Memory of one idle instance, by process", Form: experiment.Stack, Metric: "pss ", Beside: "available",
+			Axis: "proportional set size of its processes; mark: drop of available memory",
+		},
+	},
 	Trials: func(s experiment.Scale) []experiment.Trial {
-		settle := experiment.Of(s, 700*time.Millisecond, 2*time.Second, 5*time.Second)
+		settle := experiment.Of(s, 300*time.Millisecond, 2*time.Second, 5*time.Second)
 		tens := []int{10, 20, 30, 40, 50, 60, 70, 80, 90, 100}
 		var trials []experiment.Trial
 		for _, n := range experiment.Of(s, []int{10}, tens, tens) {
-			trials = append(trials, trial(n, settle))
+			trials = append(trials, trial(n, settle, experiment.Of(s, 2, 3, 3)))
 		}
 		return trials
 	},
@@ -33,28 +43,42 @@ var Experiment = experiment.Experiment{
 
 const mib = 1 << 20
 
-func trial(n int, settle time.Duration) experiment.Trial {
+// trial starts n instances, and anew up to as many times as tries says because
+// the rest of the machine's memory has moved meanwhile.
+func trial(n int, settle time.Duration, tries int) experiment.Trial {
 	parameters := fmt.Sprintf("instances=%d", n)
 	return experiment.Trial{
-		Parameters: parameters, Times: 1, Cost: time.Duration(n)*100*time.Millisecond + 2*settle,
+		Parameters: parameters, Times: 1, Cost: time.Duration(n)*200*time.Millisecond + 3*settle,
 		Take: func(ctx context.Context, lab experiment.Lab, s experiment.Subject) ([]record.Sample, error) {
-			if err := lab.Keep(ctx, s, 0); err != nil {
+			if err := experiment.Keep(ctx, lab, s, 0); err != nil {
 				return nil, err
 			}
 			before, err := look(lab, settle)
-			if err != nil {
-				return nil, err
+			for try := 1; err == nil; try++ {
+				var with, afterwards state
+				if with, err = lookAt(ctx, lab, s, n, settle); err != nil {
+					break
+				}
+				if afterwards, err = lookAt(ctx, lab, s, 0, settle); err != nil {
+					break
+				}
+				d := difference{n: n, before: before, with: with, afterwards: afterwards}
+				if try == tries || !d.moved() {
+					return d.samples(parameters), nil
+				}
+				before = afterwards
 			}
-			if err := lab.Keep(ctx, s, n); err != nil {
-				return nil, err
-			}
-			after, err := look(lab, settle)
-			if err != nil {
-				return nil, err
-			}
-			return compare(parameters, n, before, after), lab.Keep(ctx, s, 0)
+			return nil, err
 		},
 	}
+}
+
+// lookAt makes the subject have n instances and looks.
+func lookAt(ctx context.Context, lab experiment.Lab, s experiment.Subject, n int, settle time.Duration) (state, error) {
+	if err := experiment.Keep(ctx, lab, s, n); err != nil {
+		return state{}, err
+	}
+	return look(lab, settle)
 }
 
 // A state is the machine's memory and what its processes have of it.
@@ -63,9 +87,19 @@ type state struct {
 	processes map[int]measure.ProcessMemory
 }
 
+// look waits until the machine's memory is at rest, for half of settle at
+// least and three times that at most.
 func look(lab experiment.Lab, settle time.Duration) (state, error) {
-	time.Sleep(settle)
+	time.Sleep(settle / 2)
 	available, err := measure.Available()
+	for begin, calm := time.Now(), 0; calm < 3 && err == nil && time.Since(begin) < settle*5/2; {
+		time.Sleep(50 * time.Millisecond)
+		before := available
+		available, err = measure.Available()
+		if calm++; max(available-before, before-available) > mib/2 {
+			calm = 0
+		}
+	}
 	if err != nil {
 		return state{}, err
 	}
@@ -79,29 +113,50 @@ func look(lab experiment.Lab, settle time.Duration) (state, error) {
 	return st, err
 }
 
-func compare(parameters string, n int, before, after state) []record.Sample {
-	samples := []record.Sample{experiment.Sample(parameters, "MiB", float64(before.available-after.available)/mib)}
+// A difference is what n instances make of the machine.
+type difference struct {
+	n                        int
+	before, with, afterwards state
+}
+
+// drop is by how much less is available with the instances than without, the
+// mean of before and afterwards.
+func (d difference) drop() int64 {
+	return (d.before.available+d.afterwards.available)/2 - d.with.available
+}
+
+// drift is by how much the rest of the machine has moved.
+func (d difference) drift() int64 { return d.before.available - d.afterwards.available }
+
+// moved reports whether that spoils the drop: more than a tenth of it, and more
+// than what any machine does.
+func (d difference) moved() bool {
+	drift := max(d.drift(), -d.drift())
+	return drift > 4*mib && drift > max(d.drop(), -d.drop())/10
+}
+
+func (d difference) samples(parameters string) []record.Sample {
+	samples := []record.Sample{experiment.Sample(parameters, "MiB", float64(d.drop())/mib)}
+	add := func(metric string, mebibytes float64) {
+		s := experiment.Sample(parameters, "MiB", mebibytes)
+		s.Metric = metric
+		samples = append(samples, s)
+	}
 	var total int64
 	byName := map[string]int64{}
-	var names []string
-	for pid, p := range after.processes {
-		if _, old := before.processes[pid]; old {
+	for pid, p := range d.with.processes {
+		if _, old := d.before.processes[pid]; old {
 			continue
-		}
-		if byName[p.Name] == 0 {
-			names = append(names, p.Name)
 		}
 		byName[p.Name] += p.PSS
 		total += p.PSS
 	}
-	add := func(metric string, bytes int64) {
-		s := experiment.Sample(parameters, "MiB", float64(bytes)/mib/float64(n))
-		s.Metric = metric
-		samples = append(samples, s)
-	}
-	add("pss", total)
-	for _, name := range names {
-		add("pss "+name, byName[name])
+	each := func(bytes int64) float64 { return float64(bytes) / mib / float64(d.n) }
+	add("drift", float64(d.drift())/mib)
+	add("available", each(d.drop()))
+	add("pss", each(total))
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		add("pss "+name, each(byName[name]))
 	}
 	return samples
 }

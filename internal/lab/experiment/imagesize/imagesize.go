@@ -10,8 +10,9 @@ import (
 
 // Experiment is the paper's "image-size".
 var Experiment = experiment.Experiment{
-	Name:  "image-size",
-	About: "bytes of the function's root file system, unpacked",
+	Name:   "image-size",
+	About:  "bytes of the function's root file system, unpacked",
+	Charts: []experiment.Chart{{Title: "Size of images and kernels", Form: experiment.Amounts, Axis: "size"}},
 	Trials: func(experiment.Scale) []experiment.Trial {
 		const parameters = "file=rootfs"
 		return []experiment.Trial{{

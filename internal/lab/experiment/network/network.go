@@ -18,12 +18,13 @@ import (
 // than one request in a hundred fails.
 var Requests = experiment.Experiment{
 	Name: "network-requests", Languages: []string{workload.Go},
-	About: "requests a second to one warm instance over 1, 2, 4 .. connections, until they fail",
+	Charts: []experiment.Chart{{Title: "Requests a second to one warm instance", Form: experiment.Curve, Along: "connections", Axis: "requests a second", Log: true}},
+	About:  "requests a second to one warm instance over 1, 2, 4 .. connections, until they fail",
 	Trials: func(s experiment.Scale) []experiment.Trial {
 		connections := experiment.Of(s, []int{1, 4, 16, 64, 256}, powers(), powers())
-		requests := experiment.Of(s, 2000, 8192, 32768)
+		requests := experiment.Of(s, 1000, 8192, 32768)
 		return []experiment.Trial{{
-			Times: 1, Cost: experiment.Of(s, 2*time.Second, 20*time.Second, time.Minute),
+			Times: 1, Cost: experiment.Of(s, 800*time.Millisecond, 20*time.Second, time.Minute),
 			Take: func(ctx context.Context, lab experiment.Lab, sub experiment.Subject) ([]record.Sample, error) {
 				return sweep(ctx, lab, sub, connections, requests)
 			},
@@ -60,7 +61,8 @@ func sweep(ctx context.Context, lab experiment.Lab, s experiment.Subject, connec
 // Throughput is the paper's "network-throughput", but through the platform.
 var Throughput = experiment.Experiment{
 	Name: "network-throughput", Languages: []string{workload.Go},
-	About: "seconds to fetch 50 MiB many times over 4 connections from one warm instance",
+	Charts: []experiment.Chart{{Title: "Fetching 50 MiB many times over 4 connections", Form: experiment.Amounts, Axis: "time"}},
+	About:  "seconds to fetch 50 MiB many times over 4 connections from one warm instance",
 	Trials: func(s experiment.Scale) []experiment.Trial {
 		const connections, size = 4, 50 << 20
 		times := experiment.Of(s, 8, 40, 204)

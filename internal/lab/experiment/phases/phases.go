@@ -16,17 +16,19 @@ import (
 // what is left of the request's latency: the way there and back, the queue and
 // the function's own work.
 var Experiment = experiment.Experiment{
-	Name:  "phases",
-	About: "the parts of a cold start by the platform's trace; \"request\" is the rest of the request's latency",
+	Name:   "phases",
+	About:  "the parts of a cold start by the platform's trace; \"request\" is the rest of the request's latency",
+	Charts: []experiment.Chart{{Title: "Phases of a cold start", Form: experiment.Stack, Axis: "medians of the parts, one after the other"}},
 	Trials: func(s experiment.Scale) []experiment.Trial {
-		return []experiment.Trial{{Times: experiment.Of(s, 7, 20, 50), Cost: 400 * time.Millisecond, Take: take}}
+		return []experiment.Trial{{Times: experiment.Of(s, 7, 20, 50), Cost: 200 * time.Millisecond, Before: fresh, Take: take}}
 	},
 }
 
+func fresh(ctx context.Context, lab experiment.Lab, all []experiment.Subject) error {
+	return lab.Fresh(ctx, all...)
+}
+
 func take(ctx context.Context, lab experiment.Lab, s experiment.Subject) ([]record.Sample, error) {
-	if err := lab.Fresh(ctx, s); err != nil {
-		return nil, err
-	}
 	result := load.Once(ctx, experiment.Hello(lab, s, experiment.Fresh))
 	if result.Failure != nil {
 		failed := experiment.Latency("", result)

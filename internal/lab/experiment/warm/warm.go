@@ -19,20 +19,24 @@ import (
 var Experiment = experiment.Experiment{
 	Name:  "warm",
 	About: "the latency of requests to a warm instance, with others alive and idle: one after the other, and at a constant rate",
+	Charts: []experiment.Chart{
+		{Title: "Warm instance: one request after the other", Axis: "latency", Log: true},
+		{Name: "open", Title: "Warm instance: requests at a constant rate, from when each was due", Metric: "open loop", Axis: "latency", Log: true},
+	},
 	Trials: func(s experiment.Scale) []experiment.Trial {
-		others := experiment.Of(s, 5, 50, 50)
+		others := experiment.Of(s, 3, 50, 50)
 		requests := experiment.Of(s, 200, 1000, 1000)
 		return []experiment.Trial{{
-			Parameters: "kind=faas", Times: 1, Cost: time.Duration(others)*60*time.Millisecond + openFor(s) + time.Second,
+			Parameters: "kind=faas", Times: 1, Cost: time.Duration(others)*100*time.Millisecond + openFor(s) + 600*time.Millisecond,
 			Take: func(ctx context.Context, lab experiment.Lab, sub experiment.Subject) ([]record.Sample, error) {
-				if err := lab.Keep(ctx, sub, others); err != nil {
+				if err := experiment.Keep(ctx, lab, sub, others); err != nil {
 					return nil, err
 				}
 				samples, err := take(ctx, lab, sub, requests, openFor(s))
 				if err != nil {
 					return nil, err
 				}
-				return samples, lab.Keep(ctx, sub, 0)
+				return samples, experiment.Keep(ctx, lab, sub, 0)
 			},
 		}}
 	},
@@ -46,7 +50,7 @@ const rate = 100
 const warmUp = 20
 
 func openFor(s experiment.Scale) time.Duration {
-	return experiment.Of(s, time.Second, 10*time.Second, 10*time.Second)
+	return experiment.Of(s, 500*time.Millisecond, 10*time.Second, 10*time.Second)
 }
 
 func take(ctx context.Context, lab experiment.Lab, s experiment.Subject, requests int, open time.Duration) ([]record.Sample, error) {
