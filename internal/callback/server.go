@@ -41,16 +41,22 @@ type Server struct {
 
 // Listen returns a server that receives calls on addr; port 0 is any free one.
 func Listen(addr netip.AddrPort, o Options) (*Server, error) {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
 	if err != nil {
 		return nil, fmt.Errorf("listen for ready callbacks: %w", err)
 	}
+	return Serve(l, o), nil
+}
+
+// Serve returns a server that receives calls on l, a TCP listener of any
+// network namespace, which it closes.
+func Serve(l net.Listener, o Options) *Server {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 	s := &Server{
 		listener: newLimited(l), logger: o.Logger,
-		address: netip.AddrPortFrom(addr.Addr(), uint16(l.Addr().(*net.TCPAddr).Port)),
+		address: l.Addr().(*net.TCPAddr).AddrPort(),
 		served:  make(chan struct{}),
 		calls:   map[string]*Call{},
 	}
@@ -69,7 +75,7 @@ func Listen(addr netip.AddrPort, o Options) (*Server, error) {
 			s.logger.Error("ready callbacks are not received any more", "address", s.address.String(), "err", err)
 		}
 	}()
-	return s, nil
+	return s
 }
 
 // Addr returns the address that the server listens on.

@@ -81,6 +81,12 @@ func (l *Launcher) recoverOne(ctx context.Context, rec sandbox.Record) (sandbox.
 		}
 		return nil, errors.Join(err, os.RemoveAll(rec.Dir))
 	}
+	output, err := inst.output.Writer()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("recover instance %q: %w", rec.ID, err), inst.output.Close())
+	}
+	defer func() { _ = output.Close() }()
+	rec.Output = output
 	running, err := d.Recover(ctx, inBox(rec))
 	switch {
 	case errors.Is(err, sandbox.ErrGone):

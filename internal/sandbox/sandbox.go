@@ -179,6 +179,7 @@ type Record struct {
 	BootID   string          `json:"boot_id"`
 	Created  time.Time       `json:"created"`
 	Dir      string          `json:"-"` // the Spec's Dir
+	Output   *os.File        `json:"-"` // the Spec's Output, opened again; nil where nobody reads it any more
 	State    json.RawMessage `json:"state,omitempty"`
 }
 

@@ -113,6 +113,14 @@ type Capabilities struct {
 	Vsock bool
 	// Boots are the ways in which it can boot a guest here.
 	Boots []Boot
+	// PCI says that devices are on a PCI bus; else they are virtio-mmio.
+	PCI bool
+	// PowersOff says that a guest can turn its machine off; else it restarts
+	// it, which ends the monitor.
+	PowersOff bool
+	// Cmdline is what a Linux kernel must be told to boot under the accelerator,
+	// for instance its clock rate; "" is nothing.
+	Cmdline string
 }
 
 // A Boot is a way to begin a guest's execution.

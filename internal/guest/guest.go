@@ -1,0 +1,93 @@
+// Package guest is the contract between the driver of virtual machines and the
+// guest systems that can run in them. A guest system knows how a kernel, an
+// initial file system, disks and a command line are made of a function; which
+// monitor then runs the machine, how its network comes about and what becomes
+// of it are the driver's business. Guest systems live in folders below this
+// one.
+package guest
+
+import (
+	"context"
+	"net"
+	"net/netip"
+
+	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/vmm"
+)
+
+// A System makes what virtual machines boot. Its methods may be called
+// concurrently.
+type System interface {
+	// Name is the value of a function's sandbox key, for instance "linux".
+	Name() string
+
+	// Probe tells whether there is what the system needs beside a monitor: a
+	// kernel. It is fast and changes nothing.
+	Probe(ctx context.Context) Capabilities
+
+	// Prepare makes what all instances of a revision share on a kind of
+	// machine. It is idempotent, content-addressed and safe against a crash
+	// half-way. An error of kind invalid says that the two don't go together.
+	Prepare(ctx context.Context, rev *faas.Revision, on Machine) (*Image, error)
+
+	// Prune removes what none of the images needs and has not been wanted
+	// lately. Machines that run hold theirs open.
+	Prune(keep []faas.Image) error
+}
+
+// Capabilities is the answer of a probe.
+type Capabilities struct {
+	Works  bool
+	Reason string // why it does not work; "" when it does
+	Remedy string // what would change that; "" when nothing is known
+	Detail string // a note for people: the kernel's version
+}
+
+// A Machine is a kind of machine, as far as guests must know it.
+type Machine struct {
+	Monitor     string // its name
+	Accelerator vmm.Accelerator
+	Boots       []vmm.Boot
+	PCI         bool // devices are on a PCI bus, else they are virtio-mmio
+	// PowersOff says that the guest can turn the machine off; else it must
+	// restart it, which ends the monitor.
+	PowersOff bool
+	// Cmdline is what a Linux kernel must be told to boot under the
+	// accelerator; "" is nothing.
+	Cmdline string
+}
+
+// An Image is what a machine boots.
+type Image struct {
+	Boot   vmm.Boot
+	Kernel string // file; "" for BootDisk
+	Initrd string // file; "" is none
+	Disks  []Disk
+	// Memory is the least that the guest needs, bytes.
+	Memory int64
+	// Agent says that the guest reports to the control port of its gateway
+	// (guest/linux/wire); else nothing is heard of it but a callback.
+	Agent bool
+	// Options are for the monitor (vmm.Config).
+	Options map[string]any
+	// Cmdline returns the kernel's command line for one instance.
+	Cmdline func(Instance) string
+}
+
+// A Disk is a block device of a machine.
+type Disk struct {
+	Path string // of a raw image
+	// Private says that the guest writes to it: each instance needs a copy.
+	Private bool
+}
+
+// An Instance is what differs between the machines of one image.
+type Instance struct {
+	ID         string
+	Guest      netip.Addr
+	Gateway    netip.Prefix
+	GuestMAC   net.HardwareAddr
+	GatewayMAC net.HardwareAddr
+	Control    uint16 // port of the gateway, for an Agent
+	Callback   string // URL that an instance calls when it is ready
+}

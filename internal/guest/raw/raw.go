@@ -1,0 +1,140 @@
+// Package raw is the guest system of the paper artefact's form: a kernel, a
+// disk and a command line that somebody else has made, with no agent of ours in
+// them. Nothing is made here; what the artefact gave its machines is kept, and
+// what it did not check is refused with a reason.
+package raw
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/guest"
+	"github.com/unifaas/unifaas/internal/vmm"
+)
+
+// Name is the sandbox of functions of the artefact's form with [vm].
+const Name = "vm"
+
+// minMemory is the least that any guest of the paper needs, bytes.
+const minMemory = 16 << 20
+
+// A System boots what it is given.
+type System struct{}
+
+var _ guest.System = System{}
+
+// New returns the system.
+func New() System { return System{} }
+
+// Name returns "vm".
+func (System) Name() string { return Name }
+
+// Probe has nothing to ask for: functions bring their kernels.
+func (System) Probe(context.Context) guest.Capabilities {
+	return guest.Capabilities{Works: true, Detail: "with the kernels and disks that functions name"}
+}
+
+// Prune has nothing to remove.
+func (System) Prune([]faas.Image) error { return nil }
+
+// Prepare checks what a function names.
+func (System) Prepare(_ context.Context, rev *faas.Revision, on guest.Machine) (*guest.Image, error) {
+	vm := rev.Function.VM
+	if vm == nil || vm.Kernel == "" {
+		return nil, faas.Errorf(faas.KindInvalid, "function %q: it names no kernel", rev.Function.Ref)
+	}
+	boot, err := bootOf(vm.Kernel, on.Boots)
+	if err != nil {
+		return nil, faas.Errorf(faas.KindInvalid, "function %q: kernel %q: %w", rev.Function.Ref, vm.Kernel, err)
+	}
+	image := &guest.Image{
+		Boot: boot, Kernel: vm.Kernel, Memory: minMemory, Options: options(vm.Hypervisor, on),
+		Cmdline: func(i guest.Instance) string { return cmdline(vm.Cmdline, on, i) },
+	}
+	if vm.Image == "" {
+		return image, nil
+	}
+	info, err := os.Stat(vm.Image)
+	switch {
+	case err != nil:
+		return nil, faas.Errorf(faas.KindInvalid, "function %q: image: %w", rev.Function.Ref, err)
+	case info.IsDir():
+		return nil, faas.Errorf(faas.KindInvalid, `function %q: image %q is a folder; disk-type = "9p" is not served, make it a disk`, rev.Function.Ref, vm.Image)
+	}
+	// The artefact has all instances write to the same disk unless it is told
+	// to copy it; here each has its own, always.
+	image.Disks = []guest.Disk{{Path: vm.Image, Private: true}}
+	return image, nil
+}
+
+// headSize is as much of a kernel as tells what it is.
+const headSize = 0x206
+
+// bootOf returns how a monitor is to begin the kernel in a file.
+func bootOf(path string, boots []vmm.Boot) (vmm.Boot, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	head := make([]byte, headSize)
+	if _, err := io.ReadFull(f, head); err != nil {
+		return "", errors.New("it is too short for a kernel")
+	}
+	want := []vmm.Boot{vmm.BootLinux}
+	switch {
+	case bytes.HasPrefix(head, []byte("\x7fELF")):
+		want = []vmm.Boot{vmm.BootPVH, vmm.BootLinux}
+	case !bytes.Equal(head[0x202:0x206], []byte("HdrS")): // Linux, Documentation/arch/x86/boot.rst
+		return "", errors.New("it is neither an ELF file nor a bzImage")
+	}
+	for _, boot := range want {
+		if slices.Contains(boots, boot) {
+			return boot, nil
+		}
+	}
+	return "", fmt.Errorf("the monitor can't boot it: it can do %v", boots)
+}
+
+// options are the hypervisor's, without what was said of it elsewhere: its
+// type, and whether the disk is to be copied.
+func options(written map[string]any, on guest.Machine) map[string]any {
+	all := map[string]any{}
+	for name, value := range written {
+		switch {
+		case name == "type" || name == "copy-rootfs":
+		case name == "disk-type" && value == "block":
+		case name != "disk-type" && on.Monitor != "qemu-microvm": // the artefact passes over what is for another
+		default:
+			all[name] = value
+		}
+	}
+	return all
+}
+
+// cmdline fills in the placeholders of the artefact's form.
+func cmdline(text string, on guest.Machine, i guest.Instance) string {
+	mask := netmask(i.Gateway.Bits())
+	text = strings.NewReplacer("%ip", i.Guest.String(), "%gateway", i.Gateway.Addr().String(), "%netmask", mask, "%callback", i.Callback).Replace(text)
+	if on.Cmdline != "" && strings.Contains(text, "console=") { // only Linux is told of it
+		text += " " + on.Cmdline
+	}
+	// The artefact calls the disk Firecracker's root device, which adds this.
+	if on.Monitor == "firecracker" && !strings.Contains(text, "root=") {
+		text += " root=/dev/vda rw"
+	}
+	return strings.TrimSpace(text)
+}
+
+// netmask is the mask of a prefix's length in four decimal numbers.
+func netmask(bits int) string {
+	mask := ^uint32(0) << (32 - bits)
+	return fmt.Sprintf("%d.%d.%d.%d", mask>>24, mask>>16&0xff, mask>>8&0xff, mask&0xff)
+}

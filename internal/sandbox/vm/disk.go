@@ -1,0 +1,220 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// sparesAhead is how many copies of a disk are kept ready for each image that
+// is in use.
+const sparesAhead = 2
+
+// A spareRoom has copies of disks that guests write to, made ahead of need: a
+// copy takes as long as the disk is large, unless the file system shares
+// blocks. Its methods may be called concurrently.
+type spareRoom struct {
+	dir string
+
+	mu     sync.Mutex
+	ready  map[string][]string // paths of copies, by their source
+	making map[string]bool
+	closed bool
+	makers sync.WaitGroup
+}
+
+func newSpareRoom(dir string) *spareRoom {
+	return &spareRoom{dir: dir, ready: map[string][]string{}, making: map[string]bool{}}
+}
+
+// spare begins the name of a copy that nobody has taken.
+const spare = ".spare-"
+
+// want has copies of a disk made in the background.
+func (r *spareRoom) want(source string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.making[source] || len(r.ready[source]) >= sparesAhead {
+		return
+	}
+	r.making[source] = true
+	r.makers.Go(func() { r.fill(source) })
+}
+
+func (r *spareRoom) fill(source string) {
+	for {
+		path, err := r.make(source)
+		r.mu.Lock()
+		if err == nil {
+			r.ready[source] = append(r.ready[source], path)
+		}
+		// Who takes one on the spot is told of an error.
+		if err != nil || r.closed || len(r.ready[source]) >= sparesAhead {
+			r.making[source] = false
+			r.mu.Unlock()
+			return
+		}
+		r.mu.Unlock()
+	}
+}
+
+// take moves a copy of the disk to the name that a machine has for it, made on
+// the spot if none is ready.
+func (r *spareRoom) take(ctx context.Context, source, name string, uid int) (string, error) {
+	defer r.want(source)
+	path, err := r.one(ctx, source)
+	if err != nil {
+		return "", fmt.Errorf("copy disk %q: %w", source, err)
+	}
+	taken := filepath.Join(r.dir, name)
+	err = errors.Join(os.Chown(path, uid, uid), os.Rename(path, taken))
+	if err != nil {
+		return "", errors.Join(err, os.Remove(path))
+	}
+	return taken, nil
+}
+
+func (r *spareRoom) one(ctx context.Context, source string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	if all := r.ready[source]; len(all) > 0 {
+		r.ready[source] = all[:len(all)-1]
+		r.mu.Unlock()
+		return all[len(all)-1], nil
+	}
+	r.mu.Unlock()
+	return r.make(source)
+}
+
+// make copies a disk, sharing its blocks where the file system can.
+func (r *spareRoom) make(source string) (path string, err error) {
+	if err := os.MkdirAll(r.dir, 0o711); err != nil {
+		return "", err
+	}
+	from, err := os.Open(source)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = from.Close() }()
+	to, err := os.CreateTemp(r.dir, spare)
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err = errors.Join(err, to.Close()); err != nil {
+			_ = os.Remove(to.Name())
+		}
+	}()
+	if err := unix.IoctlFileClone(int(to.Fd()), int(from.Fd())); err == nil {
+		return to.Name(), nil
+	}
+	return to.Name(), copySparse(to, from)
+}
+
+// copySparse copies the parts of a file that hold data.
+func copySparse(to, from *os.File) error {
+	info, err := from.Stat()
+	if err != nil {
+		return err
+	}
+	if err := to.Truncate(info.Size()); err != nil {
+		return err
+	}
+	for at := int64(0); at < info.Size(); {
+		begin, err := from.Seek(at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			return nil // a hole until the end
+		}
+		if err != nil {
+			return err
+		}
+		end, err := from.Seek(begin, unix.SEEK_HOLE)
+		if err != nil {
+			return err
+		}
+		if _, err := from.Seek(begin, io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := to.Seek(begin, io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := io.CopyN(to, from, end-begin); err != nil {
+			return err
+		}
+		at = end
+	}
+	return nil
+}
+
+// release removes the disks of a machine, by the beginning of their names.
+func (r *spareRoom) release(prefix string) error {
+	return r.remove(func(name string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+// sweep removes what no machine has, the copies of an earlier run among them.
+func (r *spareRoom) sweep(known func(name string) bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	mine := map[string]bool{}
+	for _, all := range r.ready {
+		for _, path := range all {
+			mine[filepath.Base(path)] = true
+		}
+	}
+	return r.remove(func(name string) bool {
+		return !mine[name] && !known(name) && !(strings.HasPrefix(name, spare) && len(r.making) > 0)
+	})
+}
+
+func (r *spareRoom) remove(which func(name string) bool) error {
+	entries, err := os.ReadDir(r.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		if which(e.Name()) {
+			errs = append(errs, os.Remove(filepath.Join(r.dir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// close removes the copies that nobody has taken.
+func (r *spareRoom) close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.makers.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for _, all := range r.ready {
+		for _, path := range all {
+			errs = append(errs, os.Remove(path))
+		}
+	}
+	r.ready = map[string][]string{}
+	return errors.Join(errs...)
+}
+
+// diskName is the name of a machine's disk.
+func diskName(id string, n int) string { return fmt.Sprintf("%s.%d", id, n) }
+
+// disk returns the path of a machine's n-th disk.
+func (s *starter) disk(ctx context.Context, n int) (string, error) {
+	d := s.art.image.Disks[n]
+	if !d.Private {
+		return d.Path, nil
+	}
+	return s.driver.disks.take(ctx, d.Path, diskName(s.spec.ID, n), s.inst.uid)
+}
