@@ -21,11 +21,11 @@ const device = "/dev/kvm"
 
 const (
 	// runTime is what the guest has to end, and its machine to be made: all of
-	// that takes a few milliseconds on a processor, and about 100 where the
+	// that takes a few milliseconds on a processor, and 100 to 400 where the
 	// processor itself is emulated.
-	runTime = 700 * time.Millisecond
+	runTime = 800 * time.Millisecond
 	// returnTime is what an interrupted guest has to come back.
-	returnTime = 200 * time.Millisecond
+	returnTime = 150 * time.Millisecond
 )
 
 // A Stage is how far KVM has come.

@@ -83,7 +83,7 @@ func TestUsable(t *testing.T) {
 func TestManyAtOnce(t *testing.T) {
 	want := Usable(t.Context())
 	results := make(chan error)
-	const n = 20
+	const n = 5
 	for range n {
 		go func() { results <- Usable(t.Context()) }()
 	}
