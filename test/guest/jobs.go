@@ -32,6 +32,7 @@ const suiteProgram = "internal/sandbox/sandboxtest/guest/cmd"
 var tasks = []task{
 	{name: "cgroup", pkg: "internal/host/cgroup"},
 	{name: "netns", pkg: "internal/host/netns"},
+	{name: "tapnet", pkg: "internal/host/tapnet", modules: []string{"tun"}},
 	{name: "kvm", pkg: "internal/host/kvm", require: "kvm", drivers: []string{"kvm_amd", "kvm_intel"}},
 	{name: "platform", args: []string{"/platform"}},
 	{name: "platform-user", args: []string{"/platform"}, user: nobody},

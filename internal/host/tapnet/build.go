@@ -9,31 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/unifaas/unifaas/internal/host/netns"
 )
-
-// build makes a network and holds its tap.
-func build(plan Plan) (*Network, error) {
-	n := &Network{plan: plan}
-	var err error
-	n.ns, err = netns.NewWith(func() error {
-		if err := setKernel(); err != nil {
-			return err
-		}
-		if n.tap, err = makeTap(plan.Tap); err != nil {
-			return err
-		}
-		return connect(plan)
-	})
-	if err != nil {
-		if n.tap != nil {
-			n.tap.Close()
-		}
-		return nil, explain(err)
-	}
-	return n, nil
-}
 
 // A setting is a kernel parameter of the namespace (Linux,
 // Documentation/networking/ip-sysctl.rst).

@@ -48,20 +48,26 @@ func DefaultPlan() Plan {
 type Network struct {
 	plan Plan
 	ns   *netns.Handle
-	tap  *os.File // until it is handed over, else nil
 }
 
-// New makes a network whose tap the user uid may open. It needs root.
-func New(plan Plan, uid int) (*Network, error) {
-	n, err := build(plan)
+// New makes a network. It needs root. The tap has no owner: who is inside the
+// network may open it, which is the machine's monitor, under whichever user.
+// Giving it to one would take the kernel half a millisecond on the way of a
+// request, for nothing.
+func New(plan Plan) (*Network, error) {
+	ns, err := netns.NewWith(func() error {
+		if err := setKernel(); err != nil {
+			return err
+		}
+		if err := makeTap(plan.Tap); err != nil {
+			return err
+		}
+		return connect(plan)
+	})
 	if err != nil {
-		return nil, err
+		return nil, explain(err)
 	}
-	if err := n.handOver(uid); err != nil {
-		n.Close()
-		return nil, err
-	}
-	return n, nil
+	return &Network{plan: plan, ns: ns}, nil
 }
 
 // OfProcess returns the network that a process, started by an earlier run of
@@ -73,18 +79,6 @@ func OfProcess(pid int, plan Plan) (*Network, error) {
 		return nil, err
 	}
 	return &Network{plan: plan, ns: ns}, nil
-}
-
-// handOver gives the tap to a user and lets go of it, so that a monitor can
-// have it.
-func (n *Network) handOver(uid int) error {
-	if n.tap == nil {
-		return nil
-	}
-	err := setOwner(n.tap, uid)
-	n.tap.Close()
-	n.tap = nil
-	return err
 }
 
 // Plan returns what the network looks like.
@@ -125,10 +119,4 @@ func (n *Network) Listen(port uint16) (net.Listener, error) {
 // Close lets go of the network, which is gone when nobody else is in it: no
 // process, listener or connection. One that was closed, and whose guest has died
 // without an answer to that, counts for another three seconds. It is idempotent.
-func (n *Network) Close() {
-	if n.tap != nil {
-		n.tap.Close()
-		n.tap = nil
-	}
-	n.ns.Close()
-}
+func (n *Network) Close() { n.ns.Close() }

@@ -35,7 +35,7 @@ type Pool struct {
 
 // NewPool returns a pool that keeps n networks ready, which it makes in the
 // background. It is to be closed.
-func NewPool(plan Plan, n int) *Pool { return newPool(plan, n, build) }
+func NewPool(plan Plan, n int) *Pool { return newPool(plan, n, New) }
 
 func newPool(plan Plan, n int, build func(Plan) (*Network, error)) *Pool {
 	ctx, stop := context.WithCancel(context.Background())
@@ -47,21 +47,9 @@ func newPool(plan Plan, n int, build func(Plan) (*Network, error)) *Pool {
 	return p
 }
 
-// Take returns a network whose tap the user uid may open, made on the spot if
-// none is ready. It is the caller's to close. ctx bounds the wait.
-func (p *Pool) Take(ctx context.Context, uid int) (*Network, error) {
-	n, err := p.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := n.handOver(uid); err != nil {
-		n.Close()
-		return nil, explain(err)
-	}
-	return n, nil
-}
-
-func (p *Pool) take(ctx context.Context) (*Network, error) {
+// Take returns a network, made on the spot if none is ready. It is the caller's
+// to close. ctx bounds the wait.
+func (p *Pool) Take(ctx context.Context) (*Network, error) {
 	if p.isClosed() {
 		return nil, ErrClosed
 	}

@@ -45,7 +45,7 @@ func withPool(t *testing.T, f func(t *testing.T, p *Pool, b *fakeBuilder)) {
 func take(t *testing.T, p *Pool) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	n, err := p.Take(t.Context(), 1)
+	n, err := p.Take(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestFailure(t *testing.T) {
 		b.fail.Store(true)
 		take(t, p)
 		take(t, p)
-		if _, err := p.Take(t.Context(), 1); !errors.Is(err, errFake) {
+		if _, err := p.Take(t.Context()); !errors.Is(err, errFake) {
 			t.Errorf("got %v, want the builder's error", err)
 		}
 		time.Sleep(10 * time.Second)
@@ -119,7 +119,7 @@ func TestContextBoundsTake(t *testing.T) {
 		results := make(chan error)
 		const n = 2 + together + 2 // ready, made on the spot, and too many
 		for range n {
-			go func() { _, err := p.Take(ctx, 1); results <- err }()
+			go func() { _, err := p.Take(ctx); results <- err }()
 		}
 		late := 0
 		for range n {
@@ -139,7 +139,7 @@ func TestClosedPool(t *testing.T) {
 	withPool(t, func(t *testing.T, p *Pool, _ *fakeBuilder) {
 		p.Close()
 		p.Close()
-		if _, err := p.Take(t.Context(), 1); !errors.Is(err, ErrClosed) || p.Ready() != 0 {
+		if _, err := p.Take(t.Context()); !errors.Is(err, ErrClosed) || p.Ready() != 0 {
 			t.Errorf("got %v, %d ready", err, p.Ready())
 		}
 	})

@@ -25,10 +25,10 @@ func TestPool(t *testing.T) {
 	p := tapnet.NewPool(tapnet.DefaultPlan(), 4)
 	defer p.Close()
 	var users sync.WaitGroup
-	for i := range 12 {
+	for range 12 {
 		users.Go(func() {
 			for range 3 {
-				n, err := p.Take(t.Context(), ordinary+i)
+				n, err := p.Take(t.Context())
 				if err != nil {
 					t.Error(err)
 					return
@@ -57,7 +57,7 @@ func TestPool(t *testing.T) {
 			t.Fatalf("%d are ready, want 4", p.Ready())
 		}
 	}
-	n, err := p.Take(t.Context(), ordinary)
+	n, err := p.Take(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestErrors(t *testing.T) {
 	watchLeaks(t)
 	plan := tapnet.DefaultPlan()
 	plan.Tap = strings.Repeat("x", unix.IFNAMSIZ)
-	_, err := tapnet.New(plan, ordinary)
+	_, err := tapnet.New(plan)
 	var e *tapnet.Error
 	if !errors.As(err, &e) || !strings.Contains(err.Error(), plan.Tap) {
 		t.Errorf("a name that is too long: got %v", err)
@@ -103,7 +103,7 @@ func TestNotRoot(t *testing.T) {
 func BenchmarkNew(b *testing.B) {
 	needUsable(b)
 	for b.Loop() {
-		n, err := tapnet.New(tapnet.DefaultPlan(), ordinary)
+		n, err := tapnet.New(tapnet.DefaultPlan())
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -125,7 +125,7 @@ func BenchmarkTake(b *testing.B) {
 			}
 		}
 		b.StartTimer()
-		got, err := p.Take(b.Context(), ordinary)
+		got, err := p.Take(b.Context())
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func BenchmarkTake(b *testing.B) {
 
 func BenchmarkListen(b *testing.B) {
 	needUsable(b)
-	n, err := tapnet.New(tapnet.DefaultPlan(), ordinary)
+	n, err := tapnet.New(tapnet.DefaultPlan())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package tapnet
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -10,18 +11,24 @@ import (
 // tunDevice makes and opens taps (Linux, Documentation/networking/tuntap.rst).
 const tunDevice = "/dev/net/tun"
 
-// makeTap makes a tap in the thread's namespace that stays when it is closed,
-// until the namespace is gone.
-func makeTap(name string) (*os.File, error) {
+// makeTap makes a tap in the thread's namespace that stays when nobody has it
+// open, until the namespace is gone.
+func makeTap(name string) error {
 	tap, err := openTap(name)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := control(tap, "keep tap", unix.TUNSETPERSIST, 1); err != nil {
-		tap.Close()
-		return nil, err
+	defer tap.Close()
+	raw, err := tap.SyscallConn()
+	if err != nil {
+		return err
 	}
-	return tap, nil
+	var kept error
+	err = raw.Control(func(fd uintptr) { kept = unix.IoctlSetInt(int(fd), unix.TUNSETPERSIST, 1) })
+	if err := errors.Join(err, kept); err != nil {
+		return fmt.Errorf("keep tap %q: %w", name, err)
+	}
+	return nil
 }
 
 // openTap opens the tap of that name in the thread's namespace; without one it
@@ -42,24 +49,4 @@ func openTap(name string) (*os.File, error) {
 	}
 	// Not before: who waits for a descriptor without a tap is never woken.
 	return os.NewFile(uintptr(fd), name), nil
-}
-
-// setOwner lets a user open the tap.
-func setOwner(tap *os.File, uid int) error {
-	return control(tap, "give tap to its user", unix.TUNSETOWNER, uid)
-}
-
-func control(tap *os.File, what string, request uint, value int) error {
-	raw, err := tap.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var result error
-	if err := raw.Control(func(fd uintptr) { result = unix.IoctlSetInt(int(fd), request, value) }); err != nil {
-		return err
-	}
-	if result != nil {
-		return fmt.Errorf("%s %q: %w", what, tap.Name(), result)
-	}
-	return nil
 }

@@ -29,7 +29,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Usable tells whether networks can be made here, by making one. It leaves
 // nothing behind. Its error is an [*Error].
 func Usable() error {
-	n, err := New(DefaultPlan(), os.Getuid())
+	n, err := New(DefaultPlan())
 	if err != nil {
 		return explain(err)
 	}
