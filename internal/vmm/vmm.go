@@ -191,7 +191,7 @@ type Disk struct {
 
 // A NIC is a network interface of a machine.
 type NIC struct {
-	Tap string // name of an interface in the namespace of Spawn, owned by UID
+	Tap string // name of an interface in the namespace of Spawn, which UID may open
 	MAC net.HardwareAddr
 	// Bandwidth bounds it in each direction, bytes per second; 0 is unbounded.
 	Bandwidth int64

@@ -1,5 +1,6 @@
-// Package netns opens connections from inside other network namespaces. It
-// makes no namespace and knows nothing of who lives in one.
+// Package netns makes network namespaces, and works inside them: it starts
+// processes, opens connections and listens there. It knows nothing of who lives
+// in one.
 package netns
 
 import (
@@ -7,8 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
-	"runtime"
+	"os/exec"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,20 +41,73 @@ func (h *Handle) Close() {
 
 // Dial connects to a TCP port of the namespace's loopback address 127.0.0.1.
 func (h *Handle) Dial(ctx context.Context, port uint16) (net.Conn, error) {
+	return h.DialTo(ctx, loopback(port))
+}
+
+func loopback(port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
+}
+
+// DialTo connects by TCP from inside the namespace. The address is of version 4.
+func (h *Handle) DialTo(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	f, err := h.Socket()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	return Connect(ctx, f, port)
+	return connectTo(ctx, f, to)
 }
+
+// Listen listens for TCP connections inside the namespace. The address is of
+// version 4 and must be one of the namespace's; port 0 picks one.
+func (h *Handle) Listen(at netip.AddrPort) (net.Listener, error) {
+	f, err := h.Socket()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	if err := listen(f, at); err != nil {
+		return nil, &net.OpError{Op: "listen", Net: "tcp", Addr: net.TCPAddrFromAddrPort(at), Err: err}
+	}
+	return net.FileListener(f)
+}
+
+func listen(f *os.File, at netip.AddrPort) error {
+	to, err := address(at)
+	if err != nil {
+		return err
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var result error
+	err = raw.Control(func(fd uintptr) {
+		// A listener of before may have left connections in TIME-WAIT.
+		if result = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); result != nil {
+			return
+		}
+		if result = unix.Bind(int(fd), to); result == nil {
+			result = unix.Listen(int(fd), unix.SOMAXCONN)
+		}
+	})
+	return errors.Join(err, result)
+}
+
+// Start starts a command inside the namespace.
+func (h *Handle) Start(cmd *exec.Cmd) error { return h.Do(cmd.Start) }
 
 // Socket makes a TCP socket inside the namespace, for [Connect]. It is the
 // caller's to close.
 func (h *Handle) Socket() (*os.File, error) {
-	fd, err := h.socket()
+	fd := -1
+	err := h.Do(func() (err error) {
+		// It belongs to the namespace that its maker's thread is in.
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		return err
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("make socket in network namespace: %w", err)
 	}
 	return os.NewFile(uintptr(fd), "tcp"), nil // non-blocking, so it waits without a thread
 }
@@ -61,61 +116,29 @@ func (h *Handle) Socket() (*os.File, error) {
 // address 127.0.0.1. f is non-blocking, and stays the caller's to close: the
 // connection is a duplicate of it.
 func Connect(ctx context.Context, f *os.File, port uint16) (net.Conn, error) {
-	if err := connect(ctx, f, port); err != nil {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(port)}, Err: err}
+	return connectTo(ctx, f, loopback(port))
+}
+
+func connectTo(ctx context.Context, f *os.File, to netip.AddrPort) (net.Conn, error) {
+	if err := connect(ctx, f, to); err != nil {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(to), Err: err}
 	}
 	return net.FileConn(f)
 }
 
-// socket makes a socket inside the namespace: it belongs to the one that its
-// maker's thread is in.
-func (h *Handle) socket() (int, error) {
-	type result struct {
-		fd  int
-		err error
+func address(a netip.AddrPort) (*unix.SockaddrInet4, error) {
+	if !a.Addr().Is4() {
+		return nil, fmt.Errorf("%v is no address of version 4", a.Addr())
 	}
-	made := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread()
-		home, err := os.Open("/proc/thread-self/ns/net")
-		if err != nil {
-			runtime.UnlockOSThread()
-			made <- result{-1, err}
-			return
-		}
-		defer func() { _ = home.Close() }()
-		r := result{fd: -1}
-		if r.err = h.enter(); r.err == nil {
-			r.fd, r.err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-		}
-		// A thread that can't go home stays locked and ends with this goroutine.
-		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
-			runtime.UnlockOSThread()
-		}
-		made <- r
-	}()
-	r := <-made
-	if r.err != nil {
-		return -1, fmt.Errorf("make socket in network namespace: %w", r.err)
-	}
-	return r.fd, nil
-}
-
-// enter moves the calling thread into the namespace. A handle that is closed
-// meanwhile is closed after, or it is an error: never is another file's
-// descriptor taken for it.
-func (h *Handle) enter() error {
-	raw, err := h.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var entered error
-	err = raw.Control(func(fd uintptr) { entered = unix.Setns(int(fd), unix.CLONE_NEWNET) })
-	return errors.Join(err, entered)
+	return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}, nil
 }
 
 // connect waits on Go's poller until the connection stands or ctx is done.
-func connect(ctx context.Context, f *os.File, port uint16) error {
+func connect(ctx context.Context, f *os.File, to netip.AddrPort) error {
+	remote, err := address(to)
+	if err != nil {
+		return err
+	}
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
@@ -127,7 +150,7 @@ func connect(ctx context.Context, f *os.File, port uint16) error {
 	err = raw.Write(func(fd uintptr) bool {
 		if !started {
 			started = true
-			result = unix.Connect(int(fd), &unix.SockaddrInet4{Port: int(port), Addr: [4]byte{127, 0, 0, 1}})
+			result = unix.Connect(int(fd), remote)
 			return !errors.Is(result, unix.EINPROGRESS)
 		}
 		var code int

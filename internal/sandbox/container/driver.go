@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/unifaas/unifaas/internal/host/cgroup"
+	"github.com/unifaas/unifaas/internal/host/ids"
 	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
@@ -16,7 +17,7 @@ const Name = "container"
 type Options struct {
 	// FirstUID is the first of the numbers that instances are mapped to on the
 	// host, users and groups, when the platform runs as root; default
-	// [DefaultFirstUID]. Each instance gets 65536 of its own.
+	// [ids.FirstRange]. Each instance gets 65536 of its own.
 	FirstUID uint32
 	// Launcher is the launcher program; default is the one in this build.
 	Launcher []byte
@@ -27,7 +28,7 @@ type Options struct {
 type Driver struct {
 	host   sandbox.Host
 	groups *cgroup.Parent
-	ids    *ids // nil where the platform may not give out user numbers
+	ids    *ids.Allocator // nil where the platform may not give out user numbers
 
 	program  func() (*os.File, error) // the launcher's
 	launcher launcher
@@ -50,7 +51,7 @@ func New(host sandbox.Host, options Options) *Driver {
 	}
 	d.program = sync.OnceValues(func() (*os.File, error) { return openLauncher(options.Launcher, host.StateDir) })
 	if os.Geteuid() == 0 {
-		d.ids = newIDs(host.Node, options.FirstUID)
+		d.ids = ids.New(host.Node, ids.RangeSpace(options.FirstUID))
 	}
 	return d
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/host/cgroup"
+	"github.com/unifaas/unifaas/internal/host/ids"
 	"github.com/unifaas/unifaas/internal/host/seccomp"
 	"github.com/unifaas/unifaas/internal/oci"
 	"github.com/unifaas/unifaas/internal/sandbox"
@@ -69,8 +70,8 @@ func (d *Driver) Prepare(_ context.Context, rev *faas.Revision) (sandbox.Artifac
 		return nil, err
 	}
 	a := &artifact{rev: rev, limits: limits, uid: spec.Process.User.UID, gid: spec.Process.User.GID}
-	if max(a.uid, a.gid) >= idRange {
-		return nil, faas.Errorf(faas.KindInvalid, "function %q: its image runs as user %d, group %d; a container has 0 to %d", rev.Function.Ref, a.uid, a.gid, idRange-1)
+	if max(a.uid, a.gid) >= ids.RangeSize {
+		return nil, faas.Errorf(faas.KindInvalid, "function %q: its image runs as user %d, group %d; a container has 0 to %d", rev.Function.Ref, a.uid, a.gid, ids.RangeSize-1)
 	}
 	p, err := d.newPlan(rev, limits, spec.Process)
 	if err != nil {

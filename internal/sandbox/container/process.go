@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/unifaas/unifaas/internal/host/ids"
 	"github.com/unifaas/unifaas/internal/host/process"
 )
 
@@ -44,7 +45,7 @@ func (s *starter) fork() error {
 // else has, or else the platform's own user in the place of the function's,
 // which is all that an ordinary user may say.
 func (s *starter) mapUsers(pid int) error {
-	uids, gids := idMap(0, s.inst.uids, idRange), idMap(0, s.inst.uids, idRange)
+	uids, gids := idMap(0, s.inst.uids, ids.RangeSize), idMap(0, s.inst.uids, ids.RangeSize)
 	if s.inst.uids == 0 {
 		uids, gids = idMap(s.art.uid, uint32(os.Geteuid()), 1), idMap(s.art.gid, uint32(os.Getegid()), 1)
 		// Without it the kernel refuses the groups' map (user_namespaces(7)).

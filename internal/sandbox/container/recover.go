@@ -56,7 +56,7 @@ func (d *Driver) recall(rec sandbox.Record) (*instance, error) {
 	}
 	i := newInstance(d, rec.ID, rec.Dir, rev)
 	i.uids = st.UIDs
-	d.ids.set(st.UIDs, true)
+	d.ids.Set(st.UIDs, true)
 	if st.Cgroup != "" {
 		if i.group, err = d.groups.Open(st.Cgroup); err != nil {
 			return nil, err

@@ -103,7 +103,7 @@ func (s *starter) makeGroup(context.Context) error {
 		return err
 	}
 	if d.ids != nil {
-		if s.inst.uids, err = d.ids.take(); err != nil {
+		if s.inst.uids, err = d.ids.Take(); err != nil {
 			return err
 		}
 	}

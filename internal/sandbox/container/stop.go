@@ -39,7 +39,7 @@ func (i *instance) release(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("stop instance %q: %w", i.id, err)
 	}
-	i.driver.ids.set(i.uids, false)
+	i.driver.ids.Set(i.uids, false)
 	i.setNetwork(nil)
 	i.process.Close()
 	if i.status != nil {

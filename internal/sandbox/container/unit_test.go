@@ -13,68 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestRanges(t *testing.T) {
-	r := &ids{first: DefaultFirstUID, next: idRanges - 1}
-	// The second and third are somebody's, by one number each.
-	r.leaveOut(strings.NewReader(fmt.Sprintf("broken\nyou:100000:65536\nme:%d:2\n", DefaultFirstUID+2*idRange-1)))
-	var got []uint32
-	for range 3 {
-		base, err := r.take()
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, (base-DefaultFirstUID)/idRange)
-	}
-	if want := []uint32{idRanges - 1, 0, 3}; fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("taken: got %v, want %v", got, want)
-	}
-	for range idRanges - 5 {
-		if _, err := r.take(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if base, err := r.take(); err == nil {
-		t.Errorf("all are taken, but %d was given out", base)
-	}
-	r.set(DefaultFirstUID+9*idRange, false)
-	if base, err := r.take(); err != nil || base != DefaultFirstUID+9*idRange {
-		t.Errorf("after one was given back: got %d, %v", base, err)
-	}
-	for _, strange := range []uint32{0, 1, DefaultFirstUID + 1, 1<<32 - 1} {
-		r.set(strange, false)
-	}
-	if _, err := r.take(); err == nil {
-		t.Error("what was never given out came back")
-	}
-	(*ids)(nil).set(DefaultFirstUID, true)
-}
-
-func TestMapped(t *testing.T) {
-	r := &ids{first: DefaultFirstUID}
-	for text, want := range map[string]bool{
-		"         0          0 4294967295\n":                          true,
-		"0 100000 65536\n":                                            false,
-		"0 0 1\n1 1 4294967294\n":                                     true,
-		fmt.Sprintf("%d 7 %d\n", DefaultFirstUID, idRange*idRanges):   true,
-		fmt.Sprintf("%d 7 %d\n", DefaultFirstUID, idRange*idRanges-1): false,
-		"x y z\n": false, "": false,
-	} {
-		if got := r.mapped(strings.NewReader(text)); got != want {
-			t.Errorf("%q: got %v", text, got)
-		}
-	}
-}
-
-func FuzzSubordinates(f *testing.F) {
-	f.Add("me:2000224256:65536\n")
-	f.Add("::\n")
-	f.Fuzz(func(_ *testing.T, text string) {
-		r := &ids{first: DefaultFirstUID}
-		r.leaveOut(strings.NewReader(text))
-		r.mapped(strings.NewReader(text))
-	})
-}
-
 func TestDiagnose(t *testing.T) {
 	proc := t.TempDir()
 	set := func(name, value string) {
