@@ -7,21 +7,16 @@ import (
 	"path"
 
 	"github.com/unifaas/unifaas/internal/guest/linux/cpio"
+	"github.com/unifaas/unifaas/internal/guest/linux/kernel"
 	"github.com/unifaas/unifaas/internal/guest/linux/plan"
 	"github.com/unifaas/unifaas/internal/oci"
 )
-
-// A Module is a driver that the guest's first process loads.
-type Module struct {
-	Name string
-	Path string // on the host
-}
 
 // WriteBase writes the part of an initial file system that all functions with
 // the same kernel and kind of machine share: the first process, and modules in
 // the order in which they are loaded. Linux takes several archives one after
 // the other, and so the whole is this and [WriteFunction]'s.
-func WriteBase(w io.Writer, modules []Module) error {
+func WriteBase(w io.Writer, modules []kernel.Module) error {
 	program, err := initProgram()
 	if err != nil {
 		return err
