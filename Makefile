@@ -21,8 +21,9 @@ run: build functions ## build all and serve the sample functions on http://127.0
 .PHONY: build
 build: ## build the platform, one static binary: build/unifaas
 	@mkdir -p build
-	@# The driver of the container sandbox embeds its launcher, the laboratory what it measures with.
+	@# The driver of the container sandbox embeds its launcher, Linux guests their first process, the laboratory what it measures with.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o internal/sandbox/container/embedded/launcher ./internal/sandbox/container/launcher
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o internal/guest/linux/embedded/init ./internal/guest/linux/init
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o internal/lab/workload/embedded/benchmark ./functions/benchmark
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o build/unifaas ./cmd/unifaas
 	@go run ./scripts/isstatic build/unifaas

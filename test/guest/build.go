@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/unifaas/unifaas/internal/guest/linux/cpio"
 	"github.com/unifaas/unifaas/internal/image/closure"
 	"github.com/unifaas/unifaas/test/guest/job"
 )
@@ -43,8 +44,8 @@ func (b builder) build(ctx context.Context, tasks []task) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	a := newArchive(f)
-	a.folder("/dev") // where the kernel finds its console
+	a := cpio.NewWriter(f)
+	a.Folder("/dev") // where the kernel finds its console
 	if err := b.programs(ctx, a); err != nil {
 		return "", err
 	}
@@ -63,19 +64,19 @@ func (b builder) build(ctx context.Context, tasks []task) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	a.text(guestRoot+job.File, string(text))
-	return file, errors.Join(a.close(), f.Close())
+	a.Text(guestRoot+job.File, string(text))
+	return file, errors.Join(a.Close(), f.Close())
 }
 
 // diskModules are what a virtual disk needs.
 var diskModules = []string{"virtio_pci", "virtio_blk"}
 
 // disk makes the plan for the guest's disk, if there is to be one.
-func (b builder) disk(a *archive) (plan job.Plan, err error) {
+func (b builder) disk(a *cpio.Writer) (plan job.Plan, err error) {
 	if b.diskFile == "" {
 		return plan, nil
 	}
-	modules, err := b.kernel.withNeeded(diskModules)
+	modules, err := b.kernel.modules.WithNeeded(diskModules...)
 	if err != nil {
 		return plan, err
 	}
@@ -83,11 +84,11 @@ func (b builder) disk(a *archive) (plan job.Plan, err error) {
 }
 
 // putModules returns the modules' paths in the guest.
-func (b builder) putModules(a *archive, modules []string) []string {
+func (b builder) putModules(a *cpio.Writer, modules []string) []string {
 	var paths []string
 	for _, m := range modules {
 		at := path.Join(guestModules, m+".ko")
-		a.file(guestRoot+at, b.kernel.modules[m])
+		a.File(guestRoot+at, b.kernel.modules[m])
 		paths = append(paths, at)
 	}
 	return paths
@@ -103,7 +104,7 @@ func makeDisk(ctx context.Context, file string) error {
 }
 
 // programs puts what every guest has.
-func (b builder) programs(ctx context.Context, a *archive) error {
+func (b builder) programs(ctx context.Context, a *cpio.Writer) error {
 	for _, p := range []struct{ name, pkg, at string }{
 		{"init", "./test/guest/init", "/init"},
 		{"platform", "./test/guest/platform", guestRoot + "/platform"},
@@ -112,20 +113,20 @@ func (b builder) programs(ctx context.Context, a *archive) error {
 		if err := goTool(ctx, "build", "-trimpath", "-ldflags", "-s -w", "-o", file, p.pkg); err != nil {
 			return err
 		}
-		a.file(p.at, file)
+		a.File(p.at, file)
 	}
-	a.file(guestRoot+"/bin/busybox", b.busybox)
-	a.program(guestRoot+"/bin/go", standIn)
-	a.file(guestRoot+"/unifaas", "build/unifaas")
-	a.tree(guestRoot+"/functions/hello-go", "build/functions/hello-go")
-	a.text(guestRoot+"/etc/passwd", "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
-	a.text(guestRoot+"/etc/group", "root:x:0:\nnogroup:x:65534:\n")
+	a.File(guestRoot+"/bin/busybox", b.busybox)
+	a.Program(guestRoot+"/bin/go", standIn)
+	a.File(guestRoot+"/unifaas", "build/unifaas")
+	a.Tree(guestRoot+"/functions/hello-go", "build/functions/hello-go", cpio.Change{Owner0: true})
+	a.Text(guestRoot+"/etc/passwd", "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
+	a.Text(guestRoot+"/etc/group", "root:x:0:\nnogroup:x:65534:\n")
 	return nil
 }
 
 // task puts what a task needs and returns the job that it becomes.
-func (b builder) task(ctx context.Context, a *archive, t task) (job.Job, error) {
-	modules, err := b.kernel.withNeeded(t.modules)
+func (b builder) task(ctx context.Context, a *cpio.Writer, t task) (job.Job, error) {
+	modules, err := b.kernel.modules.WithNeeded(t.modules...)
 	if err != nil {
 		return job.Job{}, err
 	}
@@ -144,7 +145,7 @@ func (b builder) task(ctx context.Context, a *archive, t task) (job.Job, error) 
 		if err := goTool(ctx, "build", "-trimpath", "-ldflags", "-s -w", "-o", file, "./"+pkg); err != nil {
 			return j, err
 		}
-		a.file(guestRoot+path.Join(guestPrograms, pkg, "program"), file)
+		a.File(guestRoot+path.Join(guestPrograms, pkg, "program"), file)
 	}
 	if t.pkg == "" {
 		return j, nil
@@ -153,15 +154,15 @@ func (b builder) task(ctx context.Context, a *archive, t task) (job.Job, error) 
 	if err := goTool(ctx, "test", "-c", "-trimpath", "-ldflags", "-s -w", "-o", file, "./"+t.pkg); err != nil {
 		return j, err
 	}
-	a.file(guestRoot+j.Dir+"/test", file)
+	a.File(guestRoot+j.Dir+"/test", file)
 	if data := filepath.Join(t.pkg, "testdata"); exists(data) {
-		a.tree(guestRoot+j.Dir+"/testdata", data)
+		a.Tree(guestRoot+j.Dir+"/testdata", data, cpio.Change{Owner0: true})
 	}
 	return j, nil
 }
 
 // putProgram puts a program of the host, with the libraries that it needs.
-func putProgram(a *archive, name string) error {
+func putProgram(a *cpio.Writer, name string) error {
 	program, err := exec.LookPath(name)
 	if err != nil {
 		return fmt.Errorf("%w; install it", err)
@@ -171,10 +172,10 @@ func putProgram(a *archive, name string) error {
 		return err
 	}
 	for _, file := range append([]string{program}, needed.Files...) {
-		a.file(guestRoot+file, file) // what a link leads to, in its place
+		a.File(guestRoot+file, file) // what a link leads to, in its place
 	}
 	for at, target := range needed.Links {
-		a.link(guestRoot+at, target)
+		a.Link(guestRoot+at, target)
 	}
 	return nil
 }

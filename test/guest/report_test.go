@@ -92,18 +92,6 @@ func FuzzReadEvents(f *testing.F) {
 	})
 }
 
-func TestNeeds(t *testing.T) {
-	for info, want := range map[string][]string{
-		"license=GPL\x00depends=ip6_udp_tunnel,udp_tunnel\x00name=geneve\x00": {"ip6_udp_tunnel", "udp_tunnel"},
-		"license=GPL\x00depends=\x00":                                         nil,
-		"":                                                                    nil,
-	} {
-		if diff := cmp.Diff(want, needs(info)); diff != "" {
-			t.Errorf("needs of %q (-want +got):\n%s", info, diff)
-		}
-	}
-}
-
 func TestChosen(t *testing.T) {
 	if picked, unknown := chosen(""); len(picked) != len(tasks) || unknown != nil {
 		t.Errorf("by default: %d of %d, %q", len(picked), len(tasks), unknown)

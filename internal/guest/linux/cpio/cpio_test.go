@@ -1,4 +1,4 @@
-package main
+package cpio
 
 import (
 	"bytes"
@@ -11,11 +11,11 @@ import (
 
 func TestArchiveBytes(t *testing.T) {
 	var got bytes.Buffer
-	a := newArchive(&got)
-	a.text("/d/f", "hello")
-	a.link("d/l", "f")
-	a.folder("d") // is there
-	if err := a.close(); err != nil {
+	a := NewWriter(&got)
+	a.Text("/d/f", "hello")
+	a.Link("d/l", "f")
+	a.Folder("d") // is there
+	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
 	zero, eight := "00000000", "00000001"
@@ -40,9 +40,9 @@ func TestArchiveOfATree(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got bytes.Buffer
-	a := newArchive(&got)
-	a.tree("/at/here", dir)
-	if err := a.close(); err != nil {
+	a := NewWriter(&got)
+	a.Tree("/at/here", dir, Change{})
+	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]bool{"at": true, "at/here": true, "at/here/sub": true, "at/here/sub/program": true}
@@ -55,10 +55,10 @@ func TestArchiveOfATree(t *testing.T) {
 }
 
 func TestArchiveFailsForWhatIsNotThere(t *testing.T) {
-	a := newArchive(&bytes.Buffer{})
-	a.file("f", filepath.Join(t.TempDir(), "none"))
-	a.text("g", "after it")
-	if err := a.close(); !os.IsNotExist(err) && err == nil {
+	a := NewWriter(&bytes.Buffer{})
+	a.File("f", filepath.Join(t.TempDir(), "none"))
+	a.Text("g", "after it")
+	if err := a.Close(); !os.IsNotExist(err) && err == nil {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1,0 +1,197 @@
+package linux
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/unifaas/unifaas/internal/erofs"
+	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/guest/linux/kernel"
+	"github.com/unifaas/unifaas/internal/oci"
+)
+
+// A Root says where a guest has the function's root.
+type Root string
+
+// The places of a root.
+const (
+	// RootAuto is the initial file system for a small root, else a disk.
+	RootAuto Root = ""
+	// RootInitial is the initial file system: nothing to mount, and a copy in
+	// the memory of each guest.
+	RootInitial Root = "initial"
+	// RootDisk is a read-only disk, whose pages guests share on the host, and
+	// of which each has in its memory what it has read.
+	RootDisk Root = "disk"
+)
+
+// largestInitial is the largest root, in bytes, that is put into the initial
+// file system where nobody says.
+const largestInitial = 4 << 20
+
+// ImageOptions are what an image is made of beside the revision.
+type ImageOptions struct {
+	// Dir is the folder of images, which is made when it is needed.
+	Dir    string
+	Kernel *kernel.Kernel
+	// Drivers are those of the machine: how it finds its devices, its network.
+	// Those that the image itself needs are added.
+	Drivers []kernel.Driver
+	Root    Root
+}
+
+// An Image is what all guests of a revision on one kind of machine share.
+type Image struct {
+	Digest string // of everything in it but the kernel
+	Kernel *kernel.Kernel
+	Initrd string // path of the initial file system
+	Disk   string // path of the read-only first disk; "" when there is none
+}
+
+// imageVersion changes with what is written for the same input.
+const imageVersion = 1
+
+// MakeImage returns the image of a revision, made unless it is there. It may be
+// called concurrently, by several processes, and be killed at any time.
+func MakeImage(ctx context.Context, rev *faas.Revision, o ImageOptions) (*Image, error) {
+	image, err := makeImage(ctx, rev, o)
+	if err != nil {
+		return nil, fmt.Errorf("make image of function %q: %w", rev.Function.Ref, err)
+	}
+	return image, nil
+}
+
+func makeImage(ctx context.Context, rev *faas.Revision, o ImageOptions) (*Image, error) {
+	root, err := o.root(rev)
+	if err != nil {
+		return nil, err
+	}
+	drivers, fileSystem := o.Drivers, ""
+	if root == RootDisk {
+		fileSystem = string(kernel.DriverEROFS)
+		drivers = append(drivers[:len(drivers):len(drivers)], kernel.DriverBlock, kernel.DriverEROFS)
+	}
+	p, err := NewPlan(rev, fileSystem)
+	if err != nil {
+		return nil, err
+	}
+	modules, err := o.Kernel.Modules(drivers...)
+	if err != nil {
+		return nil, err
+	}
+	program, err := initProgram()
+	if err != nil {
+		return nil, err
+	}
+	image := &Image{Kernel: o.Kernel}
+	sum := sha256.New()
+	err = json.NewEncoder(sum).Encode([]any{imageVersion, p, modules, o.Kernel.Digest, rev.Image.Digest, sha256.Sum256(program)})
+	if err != nil {
+		return nil, err
+	}
+	image.Digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
+	image.Initrd = filepath.Join(o.Dir, hex.EncodeToString(sum.Sum(nil))[:32]+".initrd")
+	if root == RootDisk {
+		// By the root's content alone: revisions that differ in the rest share it.
+		name := sha256.Sum256([]byte(rev.Image.Digest))
+		image.Disk = filepath.Join(o.Dir, hex.EncodeToString(name[:16])+".erofs")
+		if err := ensure(image.Disk, func(f *os.File) error {
+			return erofs.Write(ctx, f, rev.Image.Rootfs, erofs.Options{Directories: oci.MountPoints()})
+		}); err != nil {
+			return nil, fmt.Errorf("write disk: %w", err)
+		}
+	}
+	return image, ensure(image.Initrd, func(f *os.File) error {
+		return errors.Join(WriteBase(f, modules), WriteFunction(f, p, rev.Image.Rootfs))
+	})
+}
+
+// root decides where the root is.
+func (o *ImageOptions) root(rev *faas.Revision) (Root, error) {
+	if o.Root != RootAuto || rev.Image.Rootfs == "" {
+		return o.Root, nil
+	}
+	small, err := smaller(rev.Image.Rootfs, largestInitial)
+	switch {
+	case err != nil:
+		return "", err
+	case small || !o.Kernel.Has(kernel.DriverEROFS) || !o.Kernel.Has(kernel.DriverBlock):
+		return RootInitial, nil
+	}
+	return RootDisk, nil
+}
+
+var errLarge = errors.New("larger")
+
+// smaller tells whether the files below dir have at most limit bytes. It looks
+// no further than it must.
+func smaller(dir string, limit int64) (bool, error) {
+	var total int64
+	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if total += info.Size(); total > limit {
+			return errLarge
+		}
+		return nil
+	})
+	if errors.Is(err, errLarge) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// ensure writes a file unless it is there. It has its name only when it is
+// whole and on disk. Of several who write it at once the last wins; they write
+// the same.
+func ensure(path string, write func(*os.File) error) (err error) {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, temporary+"*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err = errors.Join(err, f.Close()); err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	if err := write(f); err != nil {
+		return err
+	}
+	// Monitors run as users of their own.
+	if err := errors.Join(f.Chmod(0o444), f.Sync()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// temporary begins the name of a file that is being written.
+const temporary = ".new-"
+
+// Clean removes what a crash has left of images that were being written in
+// dir. Nobody may write there meanwhile.
+func Clean(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, temporary+"*"))
+	for _, path := range left {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
