@@ -145,7 +145,7 @@ func (r *rig) start() vmm.Machine {
 func (r *rig) endLater(m vmm.Machine) {
 	r.t.Helper()
 	r.t.Cleanup(func() {
-		if err := m.Kill(context.Background()); err != nil && !errors.Is(err, os.ErrClosed) {
+		if err := m.Kill(context.Background()); err != nil && !errors.Is(err, errLetGo) {
 			r.t.Error(err)
 		}
 		if err := m.Close(); err != nil {

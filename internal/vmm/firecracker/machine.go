@@ -88,15 +88,20 @@ func (m *machine) Wait() vmm.Exit {
 	case <-m.done:
 		return m.exit
 	default:
-		return vmm.Exit{Code: -1, Reason: "the machine was let go", At: time.Now()}
+		return vmm.Exit{Code: -1, Reason: errLetGo.Error(), At: time.Now()}
 	}
 }
+
+// errLetGo is the answer of a machine that has been closed.
+var errLetGo = errors.New("the machine was let go")
 
 // Kill ends Firecracker.
 func (m *machine) Kill(ctx context.Context) error {
 	select {
 	case <-m.done:
 		return nil
+	case <-m.closed:
+		return errLetGo
 	default:
 	}
 	if err := m.handle.Signal(unix.SIGKILL); err != nil {
@@ -105,8 +110,8 @@ func (m *machine) Kill(ctx context.Context) error {
 	select {
 	case <-m.done:
 		return nil
-	case <-m.watched:
-		return nil
+	case <-m.closed:
+		return errLetGo
 	case <-ctx.Done():
 		return fmt.Errorf("kill firecracker %d: %w", m.handle.Pid, context.Cause(ctx))
 	}
