@@ -129,7 +129,11 @@ func (b builder) task(ctx context.Context, a *archive, t task) (job.Job, error) 
 	if err != nil {
 		return job.Job{}, err
 	}
-	j := t.job(b.putModules(a, modules), b.extra, b.timeout)
+	drivers, err := b.kernel.withNeeded(t.drivers)
+	if err != nil {
+		return job.Job{}, err
+	}
+	j := t.job(b.putModules(a, modules), b.putModules(a, drivers), b.extra, b.timeout)
 	for _, p := range t.programs {
 		if err := putProgram(a, p); err != nil {
 			return j, err

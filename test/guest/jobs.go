@@ -18,6 +18,7 @@ type task struct {
 	builds   []string // packages that its tests run "go build" for
 	programs []string // of the host that it needs, such as "runc"
 	modules  []string // of the kernel that it needs, such as "overlay"
+	drivers  []string // of the kernel, of which some may not be for this processor
 	user     int      // see job.Job
 }
 
@@ -31,6 +32,7 @@ const suiteProgram = "internal/sandbox/sandboxtest/guest/cmd"
 var tasks = []task{
 	{name: "cgroup", pkg: "internal/host/cgroup"},
 	{name: "netns", pkg: "internal/host/netns"},
+	{name: "kvm", pkg: "internal/host/kvm", require: "kvm", drivers: []string{"kvm_amd", "kvm_intel"}},
 	{name: "platform", args: []string{"/platform"}},
 	{name: "platform-user", args: []string{"/platform"}, user: nobody},
 	{
@@ -72,11 +74,11 @@ func chosen(list string) (picked []task, unknown []string) {
 	return picked, unknown
 }
 
-// job returns what the init has to do. modules are paths in the order in which
-// they must be loaded.
-func (t task) job(modules, extra []string, timeout time.Duration) job.Job {
+// job returns what the init has to do. modules and drivers are paths in the
+// order in which they must be loaded.
+func (t task) job(modules, drivers, extra []string, timeout time.Duration) job.Job {
 	j := job.Job{
-		Name: t.name, Args: t.args, Dir: "/", Timeout: timeout, User: t.user, Modules: modules,
+		Name: t.name, Args: t.args, Dir: "/", Timeout: timeout, User: t.user, Modules: modules, Drivers: drivers,
 		Env: []string{"PATH=/bin:/usr/bin:/sbin:/usr/sbin", "HOME=/tmp", "TMPDIR=/tmp"},
 	}
 	if t.require != "" {

@@ -107,7 +107,7 @@ func (m machine) arguments(accel string) []string {
 	cmdline := "console=ttyS0 quiet panic=-1 rdinit=/init cgroup_no_v1=all"
 	cpu := "host"
 	if accel == "tcg" {
-		cpu = "max"
+		cpu = "max" // with AMD's virtualization, which is emulated, too
 		// Emulated timers are too coarse for the kernel to find out how fast the
 		// processor's clock is, which is the host's.
 		if m.tscKHz > 0 {

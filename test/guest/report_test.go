@@ -115,10 +115,10 @@ func TestChosen(t *testing.T) {
 }
 
 func TestJobOfATest(t *testing.T) {
-	got := task{name: "n", pkg: "internal/p", require: "s", args: []string{"-a"}}.job([]string{"/modules/overlay.ko"}, []string{"-b"}, time.Minute)
+	got := task{name: "n", pkg: "internal/p", require: "s", args: []string{"-a"}}.job([]string{"/modules/overlay.ko"}, []string{"/modules/kvm_amd.ko"}, []string{"-b"}, time.Minute)
 	want := job.Job{
 		Name: "n", Dir: "/tests/internal/p", Args: []string{"/tests/internal/p/test", "-test.v", "-test.timeout=0", "-a", "-b"},
-		Modules: []string{"/modules/overlay.ko"}, Timeout: time.Minute, Env: got.Env,
+		Modules: []string{"/modules/overlay.ko"}, Drivers: []string{"/modules/kvm_amd.ko"}, Timeout: time.Minute, Env: got.Env,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("job (-want +got):\n%s", diff)

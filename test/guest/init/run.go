@@ -28,6 +28,11 @@ func run(j job.Job, host *port) error {
 			return err
 		}
 	}
+	for _, driver := range j.Drivers {
+		if err := load(driver); err != nil {
+			fmt.Fprintln(os.Stderr, "init:", err) // the console
+		}
+	}
 	before := groupsBelow(cgroups)
 	group, inside, err := makeGroup(j)
 	if err != nil {

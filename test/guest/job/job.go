@@ -30,6 +30,7 @@ type Job struct {
 	Env     []string      // "NAME=value", all there is
 	Dir     string        // working folder
 	Modules []string      // kernel modules to load before, by path
+	Drivers []string      // more of them, which refuse processors that are not theirs
 	Timeout time.Duration // after which it is killed
 	// User, if not 0, is the ordinary user that runs it, in a control group
 	// below one that was delegated to that user as systemd's Delegate=yes does.
