@@ -53,13 +53,29 @@ func newRealRig(t *testing.T, jailed bool) *rig {
 			t.Fatal(err)
 		}
 	}
-	// Without a jailer its user needs the device.
+	// Without a jailer its user needs the devices.
 	if os.Geteuid() == 0 && !jailed {
-		if err := os.Chmod("/dev/kvm", 0o666); err != nil {
-			t.Fatal(err)
+		for _, device := range []string{"/dev/kvm", "/dev/net/tun"} {
+			open(t, device)
 		}
 	}
 	return r
+}
+
+// open lets everybody use a device until the test's end, as udev does.
+func open(t *testing.T, device string) {
+	t.Helper()
+	before, err := os.Stat(device)
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	if err == nil {
+		err = os.Chmod(device, 0o666)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(device, before.Mode().Perm()) })
 }
 
 // TestRealRefusal: the real one refuses a kernel that is none.
@@ -167,19 +183,19 @@ func (g *guest) count() int {
 
 func (g *guest) tap(name string, uid int) {
 	g.t.Helper()
-	if err := makeTap(name, uid); err != nil {
+	if err := setTap(name, uid, true); err != nil {
 		g.t.Skipf("make tap: %v", err)
 	}
 	g.t.Cleanup(func() {
-		if out, err := exec.Command("ip", "link", "del", name).CombinedOutput(); err != nil {
-			g.t.Errorf("%v: %s", err, out)
+		if err := setTap(name, uid, false); err != nil {
+			g.t.Error(err)
 		}
 	})
 	g.config.NICs = []vmm.NIC{{Tap: name, MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Bandwidth: 1 << 20}}
 }
 
-// makeTap makes a tap that outlives its maker.
-func makeTap(name string, uid int) error {
+// setTap makes a tap that outlives its maker, or removes it.
+func setTap(name string, uid int, persist bool) error {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -193,7 +209,11 @@ func makeTap(name string, uid int) error {
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
 		return err
 	}
-	return errors.Join(unix.IoctlSetInt(fd, unix.TUNSETOWNER, uid), unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1))
+	on := 0
+	if persist {
+		on = 1
+	}
+	return errors.Join(unix.IoctlSetInt(fd, unix.TUNSETOWNER, uid), unix.IoctlSetInt(fd, unix.TUNSETPERSIST, on))
 }
 
 // TestRealEnds: a guest resets itself, and one panics.
