@@ -55,6 +55,10 @@ func (b builder) build(ctx context.Context, tasks []task) (string, error) {
 	}
 	for _, t := range tasks {
 		j, err := b.task(ctx, a, t)
+		if errors.Is(err, errNotSupplied) {
+			fmt.Printf("task %s: %v\n", t.name, err)
+			continue
+		}
 		if err != nil {
 			return "", fmt.Errorf("task %s: %w", t.name, err)
 		}
@@ -135,6 +139,16 @@ func (b builder) task(ctx context.Context, a *cpio.Writer, t task) (job.Job, err
 		return job.Job{}, err
 	}
 	j := t.job(b.putModules(a, modules), b.putModules(a, drivers), b.extra, b.timeout)
+	if t.supply != nil {
+		s, err := t.supply(ctx, b)
+		if err != nil {
+			return j, err
+		}
+		for at, file := range s.files {
+			a.File(guestRoot+at, file)
+		}
+		j.Env = append(j.Env, s.env...)
+	}
 	for _, p := range t.programs {
 		if err := putProgram(a, p); err != nil {
 			return j, err

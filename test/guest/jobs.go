@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"path"
 	"slices"
 	"strings"
@@ -20,7 +22,18 @@ type task struct {
 	modules  []string // of the kernel that it needs, such as "overlay"
 	drivers  []string // of the kernel, of which some may not be for this processor
 	user     int      // see job.Job
+	// supply, if there is one, is what else it needs, which may not be had here.
+	supply func(context.Context, builder) (supply, error)
 }
+
+// A supply is files of the host that a task needs, and how it is told of them.
+type supply struct {
+	files map[string]string // by path in the guest
+	env   []string          // "NAME=value"
+}
+
+// errNotSupplied says that a task can't run, for a reason that is no failure.
+var errNotSupplied = errors.New("it is left out")
 
 // nobody is an ordinary user.
 const nobody = 65534
@@ -34,6 +47,11 @@ var tasks = []task{
 	{name: "netns", pkg: "internal/host/netns"},
 	{name: "tapnet", pkg: "internal/host/tapnet", modules: []string{"tun"}},
 	{name: "kvm", pkg: "internal/host/kvm", require: "kvm", drivers: []string{"kvm_amd", "kvm_intel"}},
+	{
+		name: "firecracker", pkg: "internal/vmm/firecracker", supply: supplyFirecracker,
+		builds: []string{"internal/vmm/firecracker/inner"}, modules: []string{"tun"}, drivers: []string{"kvm_amd", "kvm_intel"},
+		args: []string{"-test.run=^TestReal"},
+	},
 	{name: "platform", args: []string{"/platform"}},
 	{name: "platform-user", args: []string{"/platform"}, user: nobody},
 	{

@@ -1,0 +1,69 @@
+package firecracker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/vmm/firecracker/api"
+)
+
+// DialVsock connects to a port of the guest. Firecracker's socket is asked for
+// it by a line, and answers with one (docs/vsock.md); after that it is the
+// connection.
+func (m *machine) DialVsock(ctx context.Context, port uint32) (net.Conn, error) {
+	conn, err := api.DialSocket(ctx, m.home.path(vsockName))
+	if err != nil {
+		return nil, fmt.Errorf("dial vsock port %d: %w", port, err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	err = askPort(conn, port)
+	if !stop() {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("dial vsock port %d: %w", port, err)
+	}
+	return conn, nil
+}
+
+// errNoListener says that a guest has refused, or is not up.
+var errNoListener = errors.New("nothing in the guest listens there")
+
+func askPort(conn net.Conn, port uint32) error {
+	if _, err := fmt.Fprintf(conn, "CONNECT %d\n", port); err != nil {
+		return err
+	}
+	answer, err := readAnswer(conn)
+	if errors.Is(err, io.EOF) {
+		return errNoListener
+	}
+	if err == nil && !strings.HasPrefix(answer, "OK ") {
+		err = fmt.Errorf("the answer is %q", answer)
+	}
+	return err
+}
+
+// maxPortAnswer bounds "OK PORT\n".
+const maxPortAnswer = 32
+
+// readAnswer reads one line, and not a byte more: what follows is the guest's.
+func readAnswer(r io.Reader) (string, error) {
+	var answer strings.Builder
+	one := make([]byte, 1)
+	for answer.Len() < maxPortAnswer {
+		if _, err := io.ReadFull(r, one); err != nil {
+			return "", err
+		}
+		if one[0] == '\n' {
+			return answer.String(), nil
+		}
+		answer.WriteByte(one[0])
+	}
+	return "", fmt.Errorf("the answer is longer than %d bytes", maxPortAnswer)
+}
