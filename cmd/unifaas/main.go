@@ -38,6 +38,7 @@ type cli struct {
 	Describe describeCmd `cmd:"" help:"Show everything about a function: configuration, instances, last failures."`
 	Ps       psCmd       `cmd:"" help:"List the instances."`
 	Logs     logsCmd     `cmd:"" help:"Print what a function's instances wrote."`
+	Kernel   kernelCmd   `cmd:"" help:"Get, build and list the kernels that Linux guests boot."`
 	Lab      labCmd      `cmd:"" help:"Measure this machine's sandboxes as the paper did."`
 	Doctor   doctorCmd   `cmd:"" help:"Tell which sandboxes work on this machine, and what would change that."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`

@@ -110,13 +110,13 @@ func withRemedy(reason, remedy string) string {
 	return reason + " (" + remedy + ")"
 }
 
-// network takes a network for a machine whose monitor runs under uid.
-func (m *Machines) network(ctx context.Context, uid int) (*tapnet.Network, error) {
+// network takes a network for a machine.
+func (m *Machines) network(ctx context.Context) (*tapnet.Network, error) {
 	pool, err := m.pool()
 	if err != nil {
 		return nil, err
 	}
-	return pool.Take(ctx, uid)
+	return pool.Take(ctx)
 }
 
 // pool returns the networks that are made ahead, and begins to make them: a

@@ -131,7 +131,7 @@ func (s *starter) makeGroup(context.Context) error {
 
 // makeNetwork takes a network and listens in it for what the guest has to say.
 func (s *starter) makeNetwork(ctx context.Context) (err error) {
-	if s.inst.network, err = s.driver.machines.network(ctx, s.inst.uid); err != nil {
+	if s.inst.network, err = s.driver.machines.network(ctx); err != nil {
 		return err
 	}
 	if s.art.image.Agent {
