@@ -32,6 +32,8 @@ const (
 )
 
 // memoryRegion is struct kvm_userspace_memory_region.
+//
+//nolint:unused // the kernel's structure, whole
 type memoryRegion struct {
 	slot, flags            uint32
 	guestAt, size, address uint64
@@ -48,6 +50,8 @@ type cpuid struct {
 }
 
 // registers is struct kvm_regs.
+//
+//nolint:unused // the kernel's structure, whole
 type registers struct {
 	rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp uint64
 	r8, r9, r10, r11, r12, r13, r14, r15   uint64
@@ -58,6 +62,8 @@ type registers struct {
 const flagAlwaysSet = 1 << 1
 
 // segment is struct kvm_segment.
+//
+//nolint:unused // the kernel's structure, whole
 type segment struct {
 	base                              uint64
 	limit                             uint32
@@ -74,6 +80,8 @@ type table struct {
 }
 
 // specialRegisters is struct kvm_sregs.
+//
+//nolint:unused // the kernel's structure, whole
 type specialRegisters struct {
 	cs, ds, es, fs, gs, ss, tr, ldt segment
 	gdt, idt                        table

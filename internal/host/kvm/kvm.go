@@ -21,9 +21,9 @@ const device = "/dev/kvm"
 
 const (
 	// runTime is what the guest has to end, and its machine to be made: all of
-	// that takes a few milliseconds on a processor, and 100 to 400 where the
+	// that takes a few milliseconds on a processor, and 100 to 600 where the
 	// processor itself is emulated.
-	runTime = 800 * time.Millisecond
+	runTime = time.Second
 	// returnTime is what an interrupted guest has to come back.
 	returnTime = 150 * time.Millisecond
 )
@@ -58,8 +58,8 @@ func (u *Unusable) Error() string {
 func (u *Unusable) Unwrap() error { return u.Err }
 
 // Usable returns nil if KVM runs 64-bit code in a machine of its own here, else
-// an [*Unusable]. It answers within a second, whatever KVM does, and leaves
-// nothing behind. If ctx ends first, it returns ctx's error.
+// an [*Unusable]. It answers within 1.2 seconds, whatever KVM does, and
+// leaves nothing behind. If ctx ends first, it returns ctx's error.
 func Usable(ctx context.Context) error { return usable(ctx, device, program) }
 
 func usable(ctx context.Context, path string, code []byte) error {
