@@ -13,7 +13,8 @@ var embedded embed.FS
 // ErrNoInit is returned by a build without the guest's first process.
 var ErrNoInit = errors.New("this build has no first process for Linux guests; make build puts it in")
 
-func initProgram() ([]byte, error) {
+// InitProgram returns the first process of guests, a static program.
+func InitProgram() ([]byte, error) {
 	program, err := embedded.ReadFile("embedded/init")
 	if err != nil {
 		return nil, ErrNoInit

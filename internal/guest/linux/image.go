@@ -86,7 +86,7 @@ func makeImage(ctx context.Context, rev *faas.Revision, o ImageOptions) (*Image,
 	if err != nil {
 		return nil, err
 	}
-	program, err := initProgram()
+	program, err := InitProgram()
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func makeImage(ctx context.Context, rev *faas.Revision, o ImageOptions) (*Image,
 		name := sha256.Sum256([]byte(rev.Image.Digest))
 		image.Disk = filepath.Join(o.Dir, hex.EncodeToString(name[:16])+".erofs")
 		if err := ensure(image.Disk, func(f *os.File) error {
-			return erofs.Write(ctx, f, rev.Image.Rootfs, erofs.Options{Directories: oci.MountPoints()})
+			return erofs.Write(ctx, f, rev.Image.Rootfs, erofs.Options{Owner0: os.Geteuid() != 0, Directories: oci.MountPoints()})
 		}); err != nil {
 			return nil, fmt.Errorf("write disk: %w", err)
 		}

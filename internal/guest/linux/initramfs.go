@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"path"
 
 	"github.com/unifaas/unifaas/internal/guest/linux/cpio"
@@ -17,7 +18,7 @@ import (
 // the order in which they are loaded. Linux takes several archives one after
 // the other, and so the whole is this and [WriteFunction]'s.
 func WriteBase(w io.Writer, modules []kernel.Module) error {
-	program, err := initProgram()
+	program, err := InitProgram()
 	if err != nil {
 		return err
 	}
@@ -42,7 +43,8 @@ func WriteFunction(w io.Writer, p *plan.Plan, rootfs string) error {
 	a := cpio.NewWriter(w)
 	a.Text(plan.File, string(text))
 	if p.Disk == "" {
-		a.Tree(plan.Root, rootfs, cpio.Change{})
+		// Unpacked by an ordinary user, the root is whose it should be nowhere.
+		a.Tree(plan.Root, rootfs, cpio.Change{Owner0: os.Geteuid() != 0})
 		for _, dir := range oci.MountPoints() {
 			a.Folder(path.Join(plan.Root, dir))
 		}

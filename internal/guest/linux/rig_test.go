@@ -23,6 +23,7 @@ import (
 
 	"github.com/unifaas/unifaas/internal/guest/linux"
 	"github.com/unifaas/unifaas/internal/guest/linux/control"
+	"github.com/unifaas/unifaas/internal/guest/linux/kernel"
 	"github.com/unifaas/unifaas/internal/guest/linux/plan"
 	"github.com/unifaas/unifaas/internal/guest/linux/wire"
 )
@@ -114,16 +115,16 @@ type kind struct {
 	args    []string
 	nic     string
 	disk    string
-	drivers []string
+	drivers []kernel.Driver
 	noPCI   bool
 }
 
 var kinds = []kind{
 	{
 		name: "microvm", args: []string{"-M", "microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on"},
-		nic: "virtio-net-device", disk: "virtio-blk-device", drivers: []string{"virtio_mmio", "virtio_net"}, noPCI: true,
+		nic: "virtio-net-device", disk: "virtio-blk-device", drivers: []kernel.Driver{kernel.DriverMMIO, kernel.DriverNet}, noPCI: true,
 	},
-	{name: "q35", args: []string{"-M", "q35"}, nic: "virtio-net-pci", disk: "virtio-blk-pci", drivers: []string{"virtio_pci", "virtio_net"}},
+	{name: "q35", args: []string{"-M", "q35"}, nic: "virtio-net-pci", disk: "virtio-blk-pci", drivers: []kernel.Driver{kernel.DriverPCI, kernel.DriverNet}},
 }
 
 // A guest is a machine that runs.
