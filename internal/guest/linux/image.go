@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/unifaas/unifaas/internal/erofs"
 	"github.com/unifaas/unifaas/internal/faas"
@@ -97,11 +98,10 @@ func makeImage(ctx context.Context, rev *faas.Revision, o ImageOptions) (*Image,
 		return nil, err
 	}
 	image.Digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
-	image.Initrd = filepath.Join(o.Dir, hex.EncodeToString(sum.Sum(nil))[:32]+".initrd")
+	image.Initrd = filepath.Join(o.Dir, rootName(rev.Image)+"-"+hex.EncodeToString(sum.Sum(nil))[:32]+".initrd")
 	if root == RootDisk {
 		// By the root's content alone: revisions that differ in the rest share it.
-		name := sha256.Sum256([]byte(rev.Image.Digest))
-		image.Disk = filepath.Join(o.Dir, hex.EncodeToString(name[:16])+".erofs")
+		image.Disk = filepath.Join(o.Dir, rootName(rev.Image)+".erofs")
 		if err := ensure(image.Disk, func(f *os.File) error {
 			return erofs.Write(ctx, f, rev.Image.Rootfs, erofs.Options{Owner0: os.Geteuid() != 0, Directories: oci.MountPoints()})
 		}); err != nil {
@@ -157,7 +157,8 @@ func smaller(dir string, limit int64) (bool, error) {
 // whole and on disk. Of several who write it at once the last wins; they write
 // the same.
 func ensure(path string, write func(*os.File) error) (err error) {
-	if _, err := os.Stat(path); err == nil {
+	// Its time says when it was last wanted; see Prune.
+	if err := os.Chtimes(path, time.Time{}, time.Now()); err == nil {
 		return nil
 	}
 	dir := filepath.Dir(path)

@@ -103,8 +103,15 @@ func (d *Driver) hostLacks() (reason, remedy string) {
 	if err := d.groups.Usable(); err != nil {
 		return err.Error(), cgroup.Remedy(err)
 	}
+	if d.machines.users == nil {
+		return "this process may not use the user numbers that machines' monitors get", "run in the machine's own user namespace"
+	}
 	if err := tapnet.Usable(); err != nil {
-		return err.Error(), ""
+		var told *tapnet.Error
+		if errors.As(err, &told) {
+			remedy = told.Remedy
+		}
+		return err.Error(), remedy
 	}
 	return "", ""
 }

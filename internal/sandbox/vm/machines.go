@@ -8,6 +8,7 @@ import (
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/host/cgroup"
+	"github.com/unifaas/unifaas/internal/host/ids"
 	"github.com/unifaas/unifaas/internal/host/tapnet"
 	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/vmm"
@@ -21,8 +22,8 @@ const networksAhead = 4
 // the networks that are made ahead. Its methods may be called concurrently.
 type Machines struct {
 	host     sandbox.Host
-	monitors []vmm.Monitor // the best first
-	users    *users
+	monitors []vmm.Monitor  // the best first
+	users    *ids.Allocator // nil: this process may not use them
 
 	mu       sync.Mutex
 	checked  map[string]*checked // by the monitor's name
@@ -39,7 +40,7 @@ type checked struct {
 
 // NewMachines returns what drivers share. It reads and changes nothing.
 func NewMachines(host sandbox.Host, monitors []vmm.Monitor) *Machines {
-	m := &Machines{host: host, monitors: monitors, users: newUsers(host.Node), checked: map[string]*checked{}}
+	m := &Machines{host: host, monitors: monitors, users: ids.New(host.Node, ids.SingleSpace()), checked: map[string]*checked{}}
 	for _, one := range monitors {
 		m.checked[one.Name()] = &checked{turn: make(chan struct{}, 1)}
 	}

@@ -59,7 +59,7 @@ func (d *Driver) remains(ctx context.Context, rec sandbox.Record, st state) (*in
 		i.dir = filepath.Join(rec.Dir, machineDir)
 	}
 	if st.UID != 0 {
-		d.machines.users.set(st.UID, true)
+		d.machines.users.Set(uint32(st.UID), true)
 	}
 	if st.Cgroup == "" {
 		return i, nil

@@ -111,10 +111,11 @@ func (s *starter) makeGroup(context.Context) error {
 	if err := groups.Usable(); err != nil {
 		return limitless(err)
 	}
-	uid, err := s.driver.machines.users.take()
+	user, err := s.driver.machines.users.Take()
 	if err != nil {
 		return err
 	}
+	uid := int(user)
 	s.inst.uid = uid
 	s.state = state{
 		Monitor: s.art.monitor.Name(), Cgroup: groups.Record(s.spec.ID), UID: uid, Memory: s.art.memory, Agent: s.art.image.Agent,

@@ -48,7 +48,7 @@ func (i *instance) undo(ctx context.Context) error {
 	}
 	errs = append(errs, i.driver.disks.release(i.id+"."))
 	if i.uid != 0 {
-		i.driver.machines.users.set(i.uid, false)
+		i.driver.machines.users.Set(uint32(i.uid), false)
 	}
 	return errors.Join(errs...)
 }

@@ -1,0 +1,46 @@
+package linux
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/faas"
+)
+
+// grace is how long files stay that nobody needs: a revision that is being
+// loaded is in nobody's list yet.
+const grace = time.Hour
+
+// rootName begins the name of each file that is made of a root file system.
+func rootName(img faas.Image) string {
+	sum := sha256.Sum256([]byte(img.Digest))
+	return hex.EncodeToString(sum[:16])
+}
+
+// Prune removes the files in dir that are of no image of keep and have not been
+// wanted lately. Machines that run hold theirs open.
+func Prune(dir string, keep []faas.Image) error {
+	kept := map[string]bool{}
+	for _, img := range keep {
+		kept[rootName(img)] = true
+	}
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		name, _, _ := strings.Cut(e.Name(), ".")
+		name, _, _ = strings.Cut(name, "-")
+		info, err := e.Info()
+		if err == nil && !kept[name] && time.Since(info.ModTime()) > grace {
+			errs = append(errs, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
