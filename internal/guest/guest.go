@@ -10,6 +10,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/vmm"
@@ -30,9 +31,9 @@ type System interface {
 	// half-way. An error of kind invalid says that the two don't go together.
 	Prepare(ctx context.Context, rev *faas.Revision, on Machine) (*Image, error)
 
-	// Prune removes what none of the images needs and has not been wanted
-	// lately. Machines that run hold theirs open.
-	Prune(keep []faas.Image) error
+	// Prune removes what none of the images needs and has not been wanted for
+	// grace. Machines that run hold theirs open.
+	Prune(keep []faas.Image, grace time.Duration) error
 }
 
 // Capabilities is the answer of a probe.

@@ -12,10 +12,6 @@ import (
 	"github.com/unifaas/unifaas/internal/faas"
 )
 
-// grace is how long files stay that nobody needs: a revision that is being
-// loaded is in nobody's list yet.
-const grace = time.Hour
-
 // rootName begins the name of each file that is made of a root file system.
 func rootName(img faas.Image) string {
 	sum := sha256.Sum256([]byte(img.Digest))
@@ -23,8 +19,9 @@ func rootName(img faas.Image) string {
 }
 
 // Prune removes the files in dir that are of no image of keep and have not been
-// wanted lately. Machines that run hold theirs open.
-func Prune(dir string, keep []faas.Image) error {
+// wanted for grace: a revision that is being loaded is in nobody's list yet.
+// Machines that run hold theirs open.
+func Prune(dir string, keep []faas.Image, grace time.Duration) error {
 	kept := map[string]bool{}
 	for _, img := range keep {
 		kept[rootName(img)] = true

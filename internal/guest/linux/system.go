@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/guest"
@@ -115,4 +116,6 @@ func machineOf(i guest.Instance, on guest.Machine) Machine {
 }
 
 // Prune removes images of root file systems that are not of keep.
-func (s *System) Prune(keep []faas.Image) error { return Prune(s.images, keep) }
+func (s *System) Prune(keep []faas.Image, grace time.Duration) error {
+	return Prune(s.images, keep, grace)
+}

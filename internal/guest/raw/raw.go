@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/guest"
@@ -42,7 +43,7 @@ func (System) Probe(context.Context) guest.Capabilities {
 }
 
 // Prune has nothing to remove.
-func (System) Prune([]faas.Image) error { return nil }
+func (System) Prune([]faas.Image, time.Duration) error { return nil }
 
 // Prepare checks what a function names.
 func (System) Prepare(_ context.Context, rev *faas.Revision, on guest.Machine) (*guest.Image, error) {

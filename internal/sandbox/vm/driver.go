@@ -50,8 +50,11 @@ func (d *Driver) Name() string { return d.system.Name() }
 // Close lets go of what was made ahead. Machines go on.
 func (d *Driver) Close() error { return errors.Join(d.disks.close(), d.machines.Close()) }
 
-// Prune removes what was made for images that are not of keep.
-func (d *Driver) Prune(keep []faas.Image) error { return d.system.Prune(keep) }
+// Prune removes what was made for images that are not of keep and have not been
+// wanted for grace.
+func (d *Driver) Prune(keep []faas.Image, grace time.Duration) error {
+	return d.system.Prune(keep, grace)
+}
 
 // Probe asks the guest system and each monitor.
 func (d *Driver) Probe(ctx context.Context) sandbox.Capabilities {
