@@ -113,6 +113,9 @@ type Capabilities struct {
 	Vsock bool
 	// Boots are the ways in which it can boot a guest here.
 	Boots []Boot
+	// Cmdline is what a Linux kernel must be told to boot under the accelerator,
+	// for instance its clock rate; "" is nothing.
+	Cmdline string
 }
 
 // A Boot is a way to begin a guest's execution.
@@ -162,8 +165,8 @@ type Config struct {
 	UID, GID int
 
 	// Console takes what the guest writes to its serial port, and what the
-	// monitor itself prints. The caller keeps it open until Start returns, and
-	// closes it.
+	// monitor itself prints and does not tell as an error or as the reason of an
+	// [Exit]. The caller keeps it open until Start returns, and closes it.
 	Console *os.File
 
 	// Spawn starts the monitor's command: in the network namespace in which the
@@ -185,6 +188,11 @@ type Disk struct {
 type NIC struct {
 	Tap string // name of an interface in the namespace of Spawn, owned by UID
 	MAC net.HardwareAddr
+	// File is the tap, opened (TUNSETIFF with IFF_TAP, IFF_NO_PI, IFF_VNET_HDR)
+	// by a caller who closes it after Start; a monitor that can't take it over
+	// opens Tap. nil leaves that to the monitor, which fails where its user may
+	// not open /dev/net/tun.
+	File *os.File
 	// Bandwidth bounds it in each direction, bytes per second; 0 is unbounded.
 	Bandwidth int64
 }
