@@ -170,8 +170,8 @@ type Config struct {
 	UID, GID int
 
 	// Console takes what the guest writes to its serial port, and what the
-	// monitor itself prints. The caller keeps it open until Start returns, and
-	// closes it.
+	// monitor itself prints and does not tell as an error or as the reason of an
+	// [Exit]. The caller keeps it open until Start returns, and closes it.
 	Console *os.File
 
 	// Spawn starts the monitor's command: in the network namespace in which the
@@ -193,6 +193,11 @@ type Disk struct {
 type NIC struct {
 	Tap string // name of an interface in the namespace of Spawn, which UID may open
 	MAC net.HardwareAddr
+	// Open opens the tap (TUNSETIFF with IFF_TAP, IFF_NO_PI, IFF_VNET_HDR), for
+	// a monitor that can take over a descriptor, and closes it after Start.
+	// Others open Tap themselves; nil has all do so, which fails where their
+	// user may not open /dev/net/tun.
+	Open func() (*os.File, error)
 	// Bandwidth bounds it in each direction, bytes per second; 0 is unbounded.
 	Bandwidth int64
 }

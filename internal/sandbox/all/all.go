@@ -3,11 +3,15 @@
 package all
 
 import (
+	"github.com/unifaas/unifaas/internal/guest/linux"
+	"github.com/unifaas/unifaas/internal/guest/raw"
 	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/container"
 	"github.com/unifaas/unifaas/internal/sandbox/docker"
 	"github.com/unifaas/unifaas/internal/sandbox/gvisor"
 	"github.com/unifaas/unifaas/internal/sandbox/runc"
+	"github.com/unifaas/unifaas/internal/sandbox/vm"
+	monitors "github.com/unifaas/unifaas/internal/vmm/all"
 )
 
 // Settings are the operator's choices for each driver. The zero value is the
@@ -21,10 +25,13 @@ type Settings struct {
 // Drivers returns a driver of every sandbox on host h. What can't run here is
 // among them; its Probe says so.
 func Drivers(h sandbox.Host, s Settings) []sandbox.Driver {
+	machines := vm.NewMachines(h, monitors.Monitors(h.StateDir))
 	return []sandbox.Driver{
 		gvisor.New(h, s.GVisor),
 		container.New(h, s.Container),
 		runc.New(h),
 		docker.New(h, s.Docker),
+		vm.New(machines, linux.NewSystem(h.StateDir)),
+		vm.New(machines, raw.New()),
 	}
 }
