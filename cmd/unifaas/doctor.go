@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/unifaas/unifaas/internal/config"
 	"github.com/unifaas/unifaas/internal/control"
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/guest/linux"
 	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/all"
 	"github.com/unifaas/unifaas/internal/sandbox/docker"
@@ -28,12 +30,15 @@ func (c *versionCmd) Run(e *env) error {
 	})
 }
 
-// drivers returns the drivers with the operator's settings.
-func drivers(c config.Sandboxes) func(sandbox.Host) []sandbox.Driver {
+// drivers returns the drivers with the operator's settings, for a platform with
+// these folders.
+func drivers(c config.Sandboxes, dirs config.Dirs) func(sandbox.Host) []sandbox.Driver {
 	return func(h sandbox.Host) []sandbox.Driver {
 		return all.Drivers(h, all.Settings{
 			GVisor: gvisor.Options{HostNetwork: c.GVisor.Network == "host"},
 			Docker: docker.Options{Host: c.Docker.Host},
+			// Doctor's host has another folder of state, and the same kernels.
+			Kernels: cmp.Or(c.Machines.Kernels, linux.Kernels(dirs.StateDir)),
 		})
 	}
 }
@@ -73,13 +78,13 @@ func (c *doctorCmd) find(e *env, exe string) ([]control.Sandbox, error) {
 	host, leave, err := waitingRoom(e.dirs)
 	var refused *noRoom
 	if errors.As(err, &refused) {
-		return examine(e.ctx, refused.drivers(drivers(c.Sandboxes)(sandbox.Host{}))), nil
+		return examine(e.ctx, refused.drivers(drivers(c.Sandboxes, e.dirs)(sandbox.Host{}))), nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	host.Exe, host.Logger = exe, slog.New(slog.DiscardHandler)
-	found := examine(e.ctx, drivers(c.Sandboxes)(host))
+	found := examine(e.ctx, drivers(c.Sandboxes, e.dirs)(host))
 	return found, leave()
 }
 

@@ -23,7 +23,7 @@ type kernelCmd struct {
 	Remove  kernelRemoveCmd  `cmd:"" help:"Remove a kernel."`
 }
 
-func (e *env) kernels() *kernel.Store { return linux.KernelStore(e.dirs.StateDir) }
+func (e *env) kernels() *kernel.Store { return kernel.NewStore(linux.Kernels(e.dirs.StateDir)) }
 
 func (o *output) printKernel(w io.Writer, k *kernel.Kernel) error {
 	return o.print(w, k, func(w io.Writer) { fmt.Fprintf(w, "%s: Linux %s\n", k.ID(), k.Version) })

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/guest/linux"
 	"github.com/unifaas/unifaas/internal/lab/compare"
 	"github.com/unifaas/unifaas/internal/lab/experiment"
 	"github.com/unifaas/unifaas/internal/lab/experiment/all"
@@ -46,7 +47,7 @@ func (c *labRunCmd) Run(e *env) error {
 	measured, err := labrun.Run(e.ctx, labrun.Options{
 		Output: c.Output, Exe: exe, Version: version, Scale: c.scale(),
 		Experiments: c.Experiments, Sandboxes: c.Sandboxes, Languages: c.Languages,
-		Progress: progress.show,
+		Progress: progress.show, Env: labSettings(e),
 	})
 	progress.end()
 	if err != nil {
@@ -56,6 +57,16 @@ func (c *labRunCmd) Run(e *env) error {
 		return err
 	}
 	return writeReport(e, measured, c.Output)
+}
+
+// labSettings are what the laboratory's platform has of the operator's: where
+// things are that virtual machines need. All else it has as by default.
+func labSettings(e *env) []string {
+	settings := []string{"UNIFAAS_MACHINES_KERNELS=" + linux.Kernels(e.dirs.StateDir)}
+	if path := os.Getenv("UNIFAAS_FIRECRACKER"); path != "" {
+		settings = append(settings, "UNIFAAS_FIRECRACKER="+path)
+	}
+	return settings
 }
 
 // writeReport writes a run's report and tells where it is.

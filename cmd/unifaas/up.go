@@ -40,7 +40,7 @@ func (c *upCmd) Run(e *env) error {
 		return fmt.Errorf("find the path of unifaas: %w", err)
 	}
 	n, err := node.New(node.Options{
-		Config: c.Config, Dirs: e.dirs, Exe: exe, Version: version, Logger: logger, Drivers: drivers(c.Sandboxes),
+		Config: c.Config, Dirs: e.dirs, Exe: exe, Version: version, Logger: logger, Drivers: drivers(c.Sandboxes, e.dirs),
 	})
 	if err != nil {
 		return err

@@ -42,8 +42,9 @@ type Config struct {
 
 // Sandboxes are the operator's choices for each kind of sandbox.
 type Sandboxes struct {
-	GVisor GVisor `toml:"gvisor" embed:"" prefix:"gvisor-"`
-	Docker Docker `toml:"docker" embed:"" prefix:"docker-"`
+	GVisor   GVisor   `toml:"gvisor" embed:"" prefix:"gvisor-"`
+	Docker   Docker   `toml:"docker" embed:"" prefix:"docker-"`
+	Machines Machines `toml:"machines" embed:"" prefix:"machines-"`
 }
 
 // GVisor is the operator's part of the gvisor sandbox, [gvisor] in
@@ -56,6 +57,12 @@ type GVisor struct {
 // unifaas.toml.
 type Docker struct {
 	Host string `toml:"host" env:"UNIFAAS_DOCKER_HOST" placeholder:"ADDRESS" help:"Address of the Docker Engine on this machine, for instance unix:///run/docker.sock. Default: DOCKER_HOST of the environment, or else Docker's own."`
+}
+
+// Machines is the operator's part of all sandboxes that are virtual machines,
+// [machines] in unifaas.toml.
+type Machines struct {
+	Kernels string `toml:"kernels" env:"UNIFAAS_MACHINES_KERNELS" placeholder:"DIR" help:"Folder of the kernels that Linux guests boot. Default: the folder kernels in the state folder, where unifaas kernel puts them."`
 }
 
 // A Duration is written as in "1m30s".

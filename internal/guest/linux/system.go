@@ -28,16 +28,18 @@ type System struct {
 
 var _ guest.System = (*System)(nil)
 
-// NewSystem returns the system that keeps its images and kernels below
-// stateDir. It reads and changes nothing.
-func NewSystem(stateDir string) *System {
-	return &System{images: filepath.Join(stateDir, "machines", Name+"-images"), kernels: KernelStore(stateDir)}
+// NewSystem returns the system that keeps its images below stateDir and takes
+// kernels from the folder kernels; "" is [Kernels] of stateDir. It reads and
+// changes nothing.
+func NewSystem(stateDir, kernels string) *System {
+	if kernels == "" {
+		kernels = Kernels(stateDir)
+	}
+	return &System{images: filepath.Join(stateDir, "machines", Name+"-images"), kernels: kernel.NewStore(kernels)}
 }
 
-// KernelStore returns the store of kernels below stateDir.
-func KernelStore(stateDir string) *kernel.Store {
-	return kernel.NewStore(filepath.Join(stateDir, "kernels"))
-}
+// Kernels returns the folder of kernels below a platform's state.
+func Kernels(stateDir string) string { return filepath.Join(stateDir, "kernels") }
 
 // Name returns "linux".
 func (s *System) Name() string { return Name }

@@ -20,6 +20,9 @@ type Settings struct {
 	GVisor    gvisor.Options
 	Container container.Options
 	Docker    docker.Options
+	// Kernels is the folder of the kernels that Linux guests boot; "" is
+	// linux.Kernels of the platform's state.
+	Kernels string
 }
 
 // Drivers returns a driver of every sandbox on host h. What can't run here is
@@ -31,7 +34,7 @@ func Drivers(h sandbox.Host, s Settings) []sandbox.Driver {
 		container.New(h, s.Container),
 		runc.New(h),
 		docker.New(h, s.Docker),
-		vm.New(machines, linux.NewSystem(h.StateDir)),
+		vm.New(machines, linux.NewSystem(h.StateDir, s.Kernels)),
 		vm.New(machines, raw.New()),
 	}
 }

@@ -239,14 +239,17 @@ func (s *starter) config(ctx context.Context) (vmm.Config, error) {
 	return c, nil
 }
 
-// spawn starts the monitor inside the machine's network and control group.
+// spawn starts the monitor inside the machine's network and control group. The
+// group is entered by the thread that forks, and so last.
 func (s *starter) spawn(cmd *exec.Cmd) error {
-	return s.inst.group.Start(func(attr *syscall.SysProcAttr) error {
-		if cmd.SysProcAttr == nil {
-			cmd.SysProcAttr = &syscall.SysProcAttr{}
-		}
-		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = attr.UseCgroupFD, attr.CgroupFD
-		return s.inst.network.Start(cmd)
+	return s.inst.network.Do(func() error {
+		return s.inst.group.Start(func(attr *syscall.SysProcAttr) error {
+			if cmd.SysProcAttr == nil {
+				cmd.SysProcAttr = &syscall.SysProcAttr{}
+			}
+			cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = attr.UseCgroupFD, attr.CgroupFD
+			return cmd.Start()
+		})
 	})
 }
 
