@@ -125,9 +125,10 @@ func usable(dir string) error {
 
 // place makes a file of the host visible in the home. Of the ways, a link
 // costs nothing and is undone with the home. Where it can't be made (another
-// file system, or a file of another user), a home that is not a jail has a
-// symbolic link instead. In a jail a file that is only read is copied, which
-// takes its time; one that is written must not be two.
+// file system, or a file of another user's), a home of this process's own user
+// has a symbolic link instead. That is no way out of a jail, nor through
+// folders that are closed to Firecracker's user: then a file that is only read
+// is copied, which takes its time; one that is written must not be two.
 func (h home) place(file, name string, readOnly bool) error {
 	file, err := filepath.EvalSymlinks(file) // link(2) would link a symbolic link itself
 	if err != nil {
@@ -141,7 +142,7 @@ func (h home) place(file, name string, readOnly bool) error {
 			return nil
 		}
 		return h.give(to)
-	case !h.Jailed:
+	case h.UID < 0:
 		if file, err = filepath.Abs(file); err != nil {
 			return err
 		}
@@ -149,7 +150,7 @@ func (h home) place(file, name string, readOnly bool) error {
 	case readOnly && errors.Is(err, unix.EXDEV):
 		return h.copyTo(file, to)
 	case errors.Is(err, unix.EXDEV):
-		return fmt.Errorf("disk %q is written, and must be on the file system of the jail %q: %w", file, h.Dir, err)
+		return fmt.Errorf("disk %q is written, and must be on the file system of its home %q: %w", file, h.Dir, err)
 	}
 	return err
 }
@@ -166,7 +167,7 @@ func (h home) copyTo(file, to string) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if _, err := io.Copy(f, from); err != nil {
-		return fmt.Errorf("copy %q into the jail: %w", file, err)
+		return fmt.Errorf("copy %q: %w", file, err)
 	}
 	return h.give(to)
 }
