@@ -47,7 +47,7 @@ func makeHome(dir string, h home) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, recordName), text, 0o600); err != nil {
+	if err := writeNew(filepath.Join(dir, recordName), text); err != nil {
 		return fmt.Errorf("record the home %q: %w", h.Top, err)
 	}
 	// Not MkdirAll: another machine's home is not to be taken for this one's.
@@ -67,6 +67,19 @@ func makeHome(dir string, h home) error {
 		err = errors.Join(fmt.Errorf("make the home %q: %w", h.Dir, err), h.remove(dir))
 	}
 	return err
+}
+
+// writeNew writes a file that must not exist: that would be of a machine that
+// runs, or has to be recovered first.
+func writeNew(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(text); err != nil {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return errors.Join(err, f.Close())
 }
 
 // readHome reads what makeHome has recorded.
