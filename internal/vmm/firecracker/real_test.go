@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -230,11 +231,18 @@ func setTap(name string, uid int, persist bool) error {
 	return errors.Join(unix.IoctlSetInt(fd, unix.TUNSETOWNER, uid), unix.IoctlSetInt(fd, unix.TUNSETPERSIST, on))
 }
 
-// TestRealEnds: a guest resets itself, and one panics.
+// TestRealEnds: a guest resets itself, and one panics, on a PCI bus.
 func TestRealEnds(t *testing.T) {
 	both(t, func(t *testing.T, jailed bool) {
 		for _, end := range []string{"reset", "panic"} {
 			g := newGuest(t, jailed, "at=2 end="+end)
+			if v, err := parseVersion(g.monitor.Probe(soon(t)).Version); err == nil && v.has(pci) && end == "panic" {
+				g.config.Options = maps.Clone(g.config.Options)
+				if g.config.Options == nil {
+					g.config.Options = map[string]any{}
+				}
+				g.config.Options[optionPCI] = true
+			}
 			began := time.Now()
 			m := g.start()
 			started := time.Since(began)
