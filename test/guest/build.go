@@ -55,10 +55,6 @@ func (b builder) build(ctx context.Context, tasks []task) (string, error) {
 	}
 	for _, t := range tasks {
 		j, err := b.task(ctx, a, t)
-		if errors.Is(err, errNotSupplied) {
-			fmt.Printf("task %s: %v\n", t.name, err)
-			continue
-		}
 		if err != nil {
 			return "", fmt.Errorf("task %s: %w", t.name, err)
 		}

@@ -16,13 +16,13 @@ import (
 const cpuConfig = `{"cpuid_modifiers":[{"leaf":"0x1","subleaf":"0x0","flags":0,
 	"modifiers":[{"register":"ecx","bitmap":"0bxxx000xxxxxxxxxxxxxxxxxxxxxxxxxx"}]}]}`
 
+// firecrackerVariable names a static Firecracker, with its jailer beside it.
+const firecrackerVariable = "UNIFAAS_FIRECRACKER"
+
 // supplyFirecracker puts a Firecracker of the host's into the guest, the
 // jailer beside it, and the guest's own kernel for a guest inside of it.
 func supplyFirecracker(ctx context.Context, b builder) (s supply, err error) {
-	program := os.Getenv("UNIFAAS_FIRECRACKER")
-	if program == "" {
-		return s, fmt.Errorf("%w: UNIFAAS_FIRECRACKER names no Firecracker (a static one, with its jailer beside it)", errNotSupplied)
-	}
+	program := os.Getenv(firecrackerVariable)
 	config := filepath.Join(b.out, "cpu-config.json")
 	if err := os.WriteFile(config, []byte(cpuConfig), 0o644); err != nil {
 		return s, err
@@ -36,8 +36,8 @@ func supplyFirecracker(ctx context.Context, b builder) (s supply, err error) {
 		"/firecracker/vmlinux": kernel, "/firecracker/cpu-config.json": config,
 	}
 	s.env = []string{
-		"TMPDIR=/firecracker", // a jail can't be where /tmp is: that is mounted nodev
-		"UNIFAAS_FIRECRACKER=/firecracker/firecracker", "UNIFAAS_TEST_VMLINUX=/firecracker/vmlinux",
+		"UNIFAAS_TEST_DIR=/firecracker", // a jail can't be where /tmp is: that is mounted nodev
+		firecrackerVariable + "=/firecracker/firecracker", "UNIFAAS_TEST_VMLINUX=/firecracker/vmlinux",
 		"UNIFAAS_TEST_CPU_CONFIG=/firecracker/cpu-config.json",
 	}
 	return s, nil

@@ -2,7 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -22,7 +23,9 @@ type task struct {
 	modules  []string // of the kernel that it needs, such as "overlay"
 	drivers  []string // of the kernel, of which some may not be for this processor
 	user     int      // see job.Job
-	// supply, if there is one, is what else it needs, which may not be had here.
+	// needs is a variable that must be set for the task to be run, "" for none;
+	// supply, if there is one, is what else it needs then.
+	needs  string
 	supply func(context.Context, builder) (supply, error)
 }
 
@@ -31,9 +34,6 @@ type supply struct {
 	files map[string]string // by path in the guest
 	env   []string          // "NAME=value"
 }
-
-// errNotSupplied says that a task can't run, for a reason that is no failure.
-var errNotSupplied = errors.New("it is left out")
 
 // nobody is an ordinary user.
 const nobody = 65534
@@ -48,7 +48,7 @@ var tasks = []task{
 	{name: "tapnet", pkg: "internal/host/tapnet", modules: []string{"tun"}},
 	{name: "kvm", pkg: "internal/host/kvm", require: "kvm", drivers: []string{"kvm_amd", "kvm_intel"}},
 	{
-		name: "firecracker", pkg: "internal/vmm/firecracker", supply: supplyFirecracker,
+		name: "firecracker", pkg: "internal/vmm/firecracker", needs: firecrackerVariable, supply: supplyFirecracker,
 		builds: []string{"internal/vmm/firecracker/inner"}, modules: []string{"tun"}, drivers: []string{"kvm_amd", "kvm_intel"},
 		args: []string{"-test.run=^TestReal"},
 	},
@@ -91,6 +91,17 @@ func chosen(list string) (picked []task, unknown []string) {
 		picked = append(picked, tasks[i])
 	}
 	return picked, unknown
+}
+
+// withoutNeedy leaves out the tasks that need what is not given, and says so.
+func withoutNeedy(tasks []task) []task {
+	return slices.DeleteFunc(slices.Clone(tasks), func(t task) bool {
+		missing := t.needs != "" && os.Getenv(t.needs) == ""
+		if missing {
+			fmt.Printf("%s: left out, for %s is not set\n", t.name, t.needs)
+		}
+		return missing
+	})
 }
 
 // job returns what the init has to do. modules and drivers are paths in the

@@ -60,6 +60,7 @@ func test(ctx context.Context, o options) error {
 	if len(unknown) > 0 {
 		return fmt.Errorf("there are no jobs %q", unknown)
 	}
+	picked = withoutNeedy(picked)
 	out, err := filepath.Abs(o.out)
 	if err != nil {
 		return err

@@ -282,9 +282,7 @@ func (f *fake) start() {
 		}
 	}
 	go func() {
-		f.mu.Lock() // until the answer is written, or nearly
-		f.mu.Unlock()
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) // after the answer
 		f.do(f.Started, nil)
 	}()
 }

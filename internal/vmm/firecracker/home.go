@@ -47,7 +47,7 @@ func makeHome(dir string, h home) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, recordName), text, 0o600); err != nil {
+	if err := writeNew(filepath.Join(dir, recordName), text); err != nil {
 		return fmt.Errorf("record the home %q: %w", h.Top, err)
 	}
 	// Not MkdirAll: another machine's home is not to be taken for this one's.
@@ -67,6 +67,19 @@ func makeHome(dir string, h home) error {
 		err = errors.Join(fmt.Errorf("make the home %q: %w", h.Dir, err), h.remove(dir))
 	}
 	return err
+}
+
+// writeNew writes a file that must not exist: that would be of a machine that
+// runs, or has to be recovered first.
+func writeNew(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(text); err != nil {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return errors.Join(err, f.Close())
 }
 
 // readHome reads what makeHome has recorded.
@@ -125,9 +138,10 @@ func usable(dir string) error {
 
 // place makes a file of the host visible in the home. Of the ways, a link
 // costs nothing and is undone with the home. Where it can't be made (another
-// file system, or a file of another user), a home that is not a jail has a
-// symbolic link instead. In a jail a file that is only read is copied, which
-// takes its time; one that is written must not be two.
+// file system, or a file of another user's), a home of this process's own user
+// has a symbolic link instead. That is no way out of a jail, nor through
+// folders that are closed to Firecracker's user: then a file that is only read
+// is copied, which takes its time; one that is written must not be two.
 func (h home) place(file, name string, readOnly bool) error {
 	file, err := filepath.EvalSymlinks(file) // link(2) would link a symbolic link itself
 	if err != nil {
@@ -141,7 +155,7 @@ func (h home) place(file, name string, readOnly bool) error {
 			return nil
 		}
 		return h.give(to)
-	case !h.Jailed:
+	case h.UID < 0:
 		if file, err = filepath.Abs(file); err != nil {
 			return err
 		}
@@ -149,7 +163,7 @@ func (h home) place(file, name string, readOnly bool) error {
 	case readOnly && errors.Is(err, unix.EXDEV):
 		return h.copyTo(file, to)
 	case errors.Is(err, unix.EXDEV):
-		return fmt.Errorf("disk %q is written, and must be on the file system of the jail %q: %w", file, h.Dir, err)
+		return fmt.Errorf("disk %q is written, and must be on the file system of its home %q: %w", file, h.Dir, err)
 	}
 	return err
 }
@@ -166,7 +180,7 @@ func (h home) copyTo(file, to string) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if _, err := io.Copy(f, from); err != nil {
-		return fmt.Errorf("copy %q into the jail: %w", file, err)
+		return fmt.Errorf("copy %q: %w", file, err)
 	}
 	return h.give(to)
 }

@@ -327,4 +327,7 @@ func TestTwoOfOneID(t *testing.T) {
 	if err := m.Pause(soon(t)); err != nil {
 		t.Errorf("the first: %v", err)
 	}
+	if _, err := readHome(r.config.Dir); err != nil {
+		t.Errorf("the first's record: %v", err)
+	}
 }
