@@ -22,6 +22,7 @@ func (i *instance) watch() {
 		i.exit = i.awaitEnd()
 		i.exit.At = time.Now()
 		close(i.done)
+		i.conns.sever()
 	}()
 }
 
@@ -40,6 +41,7 @@ func (i *instance) awaitEnd() sandbox.Exit {
 	case <-i.agent.Exited():
 		return i.ofFunction(i.agent.Exit())
 	case <-time.After(lastWords):
+		i.console.tell(i.output)
 		return i.ofMachine(i.machine.Wait())
 	}
 }

@@ -29,6 +29,8 @@ type instance struct {
 	network *tapnet.Network
 	machine vmm.Machine    // nil: there is none
 	agent   *control.Guest // nil: the guest has none
+	console *console       // nil: the guest's console is its output
+	conns   conns
 	boot    bootPhases
 	trace   func(phase string, at time.Time) // until it is ready; nil: nobody asks
 	output  *os.File                         // what the agent tells is written to; nil without one
@@ -71,7 +73,7 @@ func (i *instance) Dial(ctx context.Context) (net.Conn, error) {
 	conn, err := i.network.Dial(ctx, uint16(i.fn.Port))
 	switch {
 	case err == nil:
-		return conn, nil
+		return i.known(conn)
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case i.hasEnded():
@@ -79,6 +81,16 @@ func (i *instance) Dial(ctx context.Context) (net.Conn, error) {
 	default:
 		return nil, faas.Errorf(faas.KindBroken, "connect to port %d of instance %q: %w", i.fn.Port, i.id, err)
 	}
+}
+
+// known returns a connection that ends with the guest.
+func (i *instance) known(conn net.Conn) (net.Conn, error) {
+	if tcp, ok := conn.(*net.TCPConn); ok && !i.conns.add(tcp) {
+		_ = conn.Close()
+		<-i.done
+		return nil, i.ended()
+	}
+	return conn, nil
 }
 
 func (i *instance) ended() error {

@@ -14,6 +14,7 @@ type bootPhases struct {
 	mu    sync.Mutex
 	all   []wire.Phase
 	heard time.Time // the last
+	since time.Time // the end of what was before
 }
 
 // note takes a phase.
@@ -32,6 +33,13 @@ func (b *bootPhases) tell(trace func(phase string, at time.Time)) {
 	}
 	last := b.all[len(b.all)-1]
 	for _, p := range b.all {
-		trace("guest "+p.Name, b.heard.Add(-time.Duration(last.NS-p.NS)))
+		// The two clocks need not run at the same rate, and nothing has begun
+		// before the one before it has ended.
+		at := b.heard.Add(-time.Duration(last.NS - p.NS))
+		if at.Before(b.since) {
+			at = b.since
+		}
+		b.since = at
+		trace("guest "+p.Name, at)
 	}
 }

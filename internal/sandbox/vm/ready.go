@@ -66,6 +66,9 @@ func (i *instance) heard(ctx context.Context) error {
 	case <-i.done:
 	case <-ctx.Done():
 	}
+	if i.agent != nil {
+		i.console.tell(i.output)
+	}
 	return i.notReady(ctx, i.silence())
 }
 

@@ -95,6 +95,9 @@ func (i *instance) takeOver(ctx context.Context, st state, rec sandbox.Record) e
 		if err := i.hear(rec.Output); err != nil {
 			return err
 		}
+		if i.console, err = newConsole(i.dir); err != nil {
+			return err
+		}
 	}
 	i.watch()
 	if i.agent == nil {

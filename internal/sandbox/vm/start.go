@@ -186,21 +186,33 @@ func (s *starter) startMachine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	console, err := openOutput(s.spec.Output)
-	if err != nil {
+	if config.Console, err = s.openConsole(); err != nil {
 		return err
 	}
-	defer func() { _ = console.Close() }()
-	config.Console = console
+	defer func() { _ = config.Console.Close() }()
 	if s.inst.machine, err = s.art.monitor.Start(ctx, config); err != nil {
 		return err
 	}
+	s.inst.boot.since = time.Now()
 	id := s.inst.machine.Process()
 	s.state.Pid, s.state.Started = id.Pid, id.Started
 	if err := s.spec.Record(s.state); err != nil {
 		return fmt.Errorf("record monitor: %w", err)
 	}
 	return nil
+}
+
+// openConsole opens what the guest's console goes to: its function's output,
+// unless that comes by an agent.
+func (s *starter) openConsole() (*os.File, error) {
+	if s.inst.agent == nil {
+		return openOutput(s.spec.Output)
+	}
+	var err error
+	if s.inst.console, err = newConsole(s.inst.dir); err != nil {
+		return nil, err
+	}
+	return s.inst.console.open()
 }
 
 // makeDir makes the folder in which the monitor keeps its sockets. What leads

@@ -36,6 +36,7 @@ func (i *instance) undo(ctx context.Context) error {
 			return err
 		}
 	}
+	i.conns.sever()
 	errs := []error{i.silenceAll()}
 	if i.network != nil {
 		i.network.Close()
@@ -59,6 +60,7 @@ func (i *instance) silenceAll() error {
 	if i.agent != nil {
 		errs = append(errs, i.agent.Close())
 	}
+	errs = append(errs, i.console.close())
 	if i.output != nil {
 		errs = append(errs, i.output.Close())
 	}
