@@ -39,7 +39,11 @@ func needs(t *testing.T) {
 // kernels returns Debian's kernel, and ours where it has been built.
 func kernels(t *testing.T) []*kernel.Kernel {
 	t.Helper()
-	dir, err := filepath.Abs("../../../build/kernels")
+	dir := os.Getenv("UNIFAAS_KERNELS")
+	if dir == "" {
+		dir = "../../../build/kernels"
+	}
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

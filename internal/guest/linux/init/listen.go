@@ -22,7 +22,6 @@ func (m *machine) openSockets() {
 			m.sockets = append(m.sockets, fd)
 		}
 	}
-	m.vmstat, _ = unix.Open("/proc/vmstat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 }
 
 // look looks whether the function listens.
