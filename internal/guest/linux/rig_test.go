@@ -40,7 +40,7 @@ const (
 	guestMAC = "02:00:00:00:00:02"
 )
 
-func newLink(t *testing.T) *link {
+func newLink(t testing.TB) *link {
 	t.Helper()
 	l := &link{}
 	errs := make(chan error, 1)
@@ -134,6 +134,7 @@ type guest struct {
 	console string
 	output  string
 	started time.Time
+	pid     int
 	ended   chan struct{}
 	phases  []string
 	client  *http.Client
@@ -150,7 +151,7 @@ type boot struct {
 	extra          []string
 }
 
-func start(t *testing.T, b boot) *guest {
+func start(t testing.TB, b boot) *guest {
 	t.Helper()
 	g := &guest{link: newLink(t), ended: make(chan struct{})}
 	dir := t.TempDir()
@@ -181,6 +182,7 @@ func start(t *testing.T, b boot) *guest {
 	if err := g.link.do(cmd.Start); err != nil {
 		t.Fatal(err)
 	}
+	g.pid = cmd.Process.Pid
 	go func() {
 		_ = cmd.Wait()
 		close(g.ended)
@@ -231,7 +233,7 @@ func hostKHz() int {
 }
 
 // await waits for one of the guest's events.
-func (g *guest) await(t *testing.T, what string, event <-chan struct{}) {
+func (g *guest) await(t testing.TB, what string, event <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-event:
@@ -246,9 +248,13 @@ func (g *guest) await(t *testing.T, what string, event <-chan struct{}) {
 	}
 }
 
-func (g *guest) get(t *testing.T, path string, port int) string {
+func url(path string, port int) string {
+	return "http://" + net.JoinHostPort(guestIP, strconv.Itoa(port)) + path
+}
+
+func (g *guest) get(t testing.TB, path string, port int) string {
 	t.Helper()
-	response, err := g.client.Get(fmt.Sprintf("http://%s:%d%s", guestIP, port, path))
+	response, err := g.client.Get(url(path, port))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +266,7 @@ func (g *guest) get(t *testing.T, path string, port int) string {
 	return string(body)
 }
 
-func (g *guest) said(t *testing.T) string {
+func (g *guest) said(t testing.TB) string {
 	text, err := os.ReadFile(g.output)
 	if err != nil {
 		t.Log(err)

@@ -25,7 +25,7 @@ func (m *machine) ended() {
 	}
 	m.exit = exit
 	if m.output < 0 {
-		m.link.tell(m, wire.KindExit, m.exit)
+		m.link.tell(wire.KindExit, m.exit)
 	}
 }
 

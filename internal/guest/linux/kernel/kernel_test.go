@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -194,7 +195,7 @@ func TestConfig(t *testing.T) {
 func TestStore(t *testing.T) {
 	ctx := context.Background()
 	s := NewStore(filepath.Join(t.TempDir(), "kernels"))
-	if _, err := s.Default(); err != ErrNone {
+	if _, err := s.Default(); !errors.Is(err, ErrNone) {
 		t.Errorf("of an empty store: %v", err)
 	}
 	path := filepath.Join(t.TempDir(), "vmlinux")
