@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -131,7 +130,7 @@ func TestBoot(t *testing.T) {
 					if err := json.Unmarshal([]byte(g.get(t, "/facts", 8080)), &f); err != nil {
 						t.Fatal(err)
 					}
-					t.Logf("ready after %v, an answer after %v; %s", ready.Round(time.Millisecond), time.Since(g.started).Round(time.Millisecond), strings.Join(g.phases, ", "))
+					t.Logf("ready after %v, an answer after %v; %s", ready.Round(time.Millisecond), time.Since(g.started).Round(time.Millisecond), g.told())
 					checkFacts(t, f)
 					if _, err := g.client.Get(url("/exit?3", 8080)); err == nil {
 						t.Error("an answer of a function that ended")

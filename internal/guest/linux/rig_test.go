@@ -136,6 +136,7 @@ type guest struct {
 	started time.Time
 	pid     int
 	ended   chan struct{}
+	mu      sync.Mutex
 	phases  []string
 	client  *http.Client
 }
@@ -165,20 +166,21 @@ func start(t testing.TB, b boot) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex
 	g.Guest = control.Listen(ln, control.Options{
 		ID: "t-1", Address: net.ParseIP(guestIP), BelowPort: plan.FirstFree(b.port), Output: out,
 		Set: func() wire.Set { return wire.Set{Time: time.Now().UnixNano(), Seed: []byte("from the host")} },
 		Phase: func(p wire.Phase) {
-			mu.Lock()
-			defer mu.Unlock()
+			g.mu.Lock()
+			defer g.mu.Unlock()
 			g.phases = append(g.phases, fmt.Sprintf("%s %.1f (%.0f)", p.Name, float64(p.NS)/1e6, float64(time.Since(g.started).Microseconds())/1e3))
 		},
 	})
 	cmd := qemu(b, g.console)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
+	g.mu.Lock()
 	g.started = time.Now()
+	g.mu.Unlock()
 	if err := g.link.do(cmd.Start); err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +196,7 @@ func start(t testing.TB, b boot) *guest {
 		_ = out.Close()
 		if t.Failed() {
 			console, _ := os.ReadFile(g.console)
-			t.Logf("qemu: %s\nconsole: %s\noutput: %s\nphases: %q\nfailure: %v", &said, console[max(0, len(console)-4000):], g.said(t), g.phases, g.Failure())
+			t.Logf("qemu: %s\nconsole: %s\noutput: %s\nphases: %q\nfailure: %v", &said, console[max(0, len(console)-4000):], g.said(t), g.told(), g.Failure())
 		}
 	})
 	g.client = &http.Client{Transport: &http.Transport{DialContext: g.link.dial}}
@@ -246,6 +248,14 @@ func (g *guest) await(t testing.TB, what string, event <-chan struct{}) {
 	case <-time.After(60 * time.Second):
 		t.Fatalf("no %s in a minute", what)
 	}
+}
+
+// told are the phases of the start: the guest's time, and the host's since the
+// monitor was executed, in milliseconds.
+func (g *guest) told() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return strings.Join(g.phases, ", ")
 }
 
 func url(path string, port int) string {
