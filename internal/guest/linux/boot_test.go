@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +22,7 @@ import (
 )
 
 // needs skips where no machine can be run.
-func needs(t *testing.T) {
+func needs(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root makes taps")
@@ -37,9 +36,13 @@ func needs(t *testing.T) {
 }
 
 // kernels returns Debian's kernel, and ours where it has been built.
-func kernels(t *testing.T) []*kernel.Kernel {
+func kernels(t testing.TB) []*kernel.Kernel {
 	t.Helper()
-	dir, err := filepath.Abs("../../../build/kernels")
+	dir := os.Getenv("UNIFAAS_KERNELS")
+	if dir == "" {
+		dir = "../../../build/kernels"
+	}
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,13 +58,13 @@ func kernels(t *testing.T) []*kernel.Kernel {
 }
 
 // probe builds the function and returns its root.
-func probe(t *testing.T) string {
+func probe(t testing.TB) string {
 	t.Helper()
 	root := t.TempDir()
 	if err := os.Chmod(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", filepath.Join(root, "bin", "probe"), "./probe")
+	cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", filepath.Join(root, "bin", "probe"), "./testdata/probe")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -92,7 +95,7 @@ func revision(root string, change func(*faas.Revision)) *faas.Revision {
 }
 
 // run makes an image and boots it.
-func run(t *testing.T, k *kernel.Kernel, machine kind, root linux.Root, rev *faas.Revision) *guest {
+func run(t testing.TB, k *kernel.Kernel, machine kind, root linux.Root, rev *faas.Revision) *guest {
 	t.Helper()
 	image, err := linux.MakeImage(context.Background(), rev, linux.ImageOptions{Dir: t.TempDir(), Kernel: k, Drivers: machine.drivers, Root: root})
 	if err != nil {
@@ -127,9 +130,9 @@ func TestBoot(t *testing.T) {
 					if err := json.Unmarshal([]byte(g.get(t, "/facts", 8080)), &f); err != nil {
 						t.Fatal(err)
 					}
-					t.Logf("ready after %v, an answer after %v; %s", ready.Round(time.Millisecond), time.Since(g.started).Round(time.Millisecond), strings.Join(g.phases, ", "))
+					t.Logf("ready after %v, an answer after %v; %s", ready.Round(time.Millisecond), time.Since(g.started).Round(time.Millisecond), g.told())
 					checkFacts(t, f)
-					if _, err := g.client.Get("http://" + guestIP + ":8080/exit?3"); err == nil {
+					if _, err := g.client.Get(url("/exit?3", 8080)); err == nil {
 						t.Error("an answer of a function that ended")
 					}
 					g.await(t, "exit", g.Exited())
@@ -182,7 +185,7 @@ func TestOutOfMemory(t *testing.T) {
 	k, machine := one(t)
 	g := run(t, k, machine, linux.RootDisk, revision(probe(t), nil))
 	g.await(t, "ready", g.Ready())
-	_, _ = g.client.Get("http://" + guestIP + ":8080/eat")
+	_, _ = g.client.Get(url("/eat", 8080))
 	g.await(t, "exit", g.Exited())
 	if e := g.Exit(); !e.OutOfMemory || e.Signal != 9 {
 		t.Errorf("got %+v", e)
@@ -248,7 +251,7 @@ func TestPlatformComesBack(t *testing.T) {
 	defer out.Close()
 	g.Guest = control.Listen(ln, control.Options{ID: "t-1", BelowPort: 1024, Output: out})
 	g.await(t, "ready again", g.Ready())
-	_, _ = g.client.Get("http://" + guestIP + ":8080/exit?0")
+	_, _ = g.client.Get(url("/exit?0", 8080))
 	g.await(t, "exit", g.Exited())
 	if said, err := os.ReadFile(out.Name()); string(said) != "alone\nthe last words\n" || g.Exit() != (wire.Exit{NS: g.Exit().NS}) {
 		t.Errorf("got %q, %v, exit %+v", said, err, g.Exit())

@@ -40,7 +40,7 @@ const (
 	guestMAC = "02:00:00:00:00:02"
 )
 
-func newLink(t *testing.T) *link {
+func newLink(t testing.TB) *link {
 	t.Helper()
 	l := &link{}
 	errs := make(chan error, 1)
@@ -134,7 +134,9 @@ type guest struct {
 	console string
 	output  string
 	started time.Time
+	pid     int
 	ended   chan struct{}
+	mu      sync.Mutex
 	phases  []string
 	client  *http.Client
 }
@@ -150,7 +152,7 @@ type boot struct {
 	extra          []string
 }
 
-func start(t *testing.T, b boot) *guest {
+func start(t testing.TB, b boot) *guest {
 	t.Helper()
 	g := &guest{link: newLink(t), ended: make(chan struct{})}
 	dir := t.TempDir()
@@ -164,23 +166,25 @@ func start(t *testing.T, b boot) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex
 	g.Guest = control.Listen(ln, control.Options{
 		ID: "t-1", Address: net.ParseIP(guestIP), BelowPort: plan.FirstFree(b.port), Output: out,
 		Set: func() wire.Set { return wire.Set{Time: time.Now().UnixNano(), Seed: []byte("from the host")} },
 		Phase: func(p wire.Phase) {
-			mu.Lock()
-			defer mu.Unlock()
+			g.mu.Lock()
+			defer g.mu.Unlock()
 			g.phases = append(g.phases, fmt.Sprintf("%s %.1f (%.0f)", p.Name, float64(p.NS)/1e6, float64(time.Since(g.started).Microseconds())/1e3))
 		},
 	})
 	cmd := qemu(b, g.console)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
+	g.mu.Lock()
 	g.started = time.Now()
+	g.mu.Unlock()
 	if err := g.link.do(cmd.Start); err != nil {
 		t.Fatal(err)
 	}
+	g.pid = cmd.Process.Pid
 	go func() {
 		_ = cmd.Wait()
 		close(g.ended)
@@ -192,7 +196,7 @@ func start(t *testing.T, b boot) *guest {
 		_ = out.Close()
 		if t.Failed() {
 			console, _ := os.ReadFile(g.console)
-			t.Logf("qemu: %s\nconsole: %s\noutput: %s\nphases: %q\nfailure: %v", &said, console[max(0, len(console)-4000):], g.said(t), g.phases, g.Failure())
+			t.Logf("qemu: %s\nconsole: %s\noutput: %s\nphases: %q\nfailure: %v", &said, console[max(0, len(console)-4000):], g.said(t), g.told(), g.Failure())
 		}
 	})
 	g.client = &http.Client{Transport: &http.Transport{DialContext: g.link.dial}}
@@ -231,7 +235,7 @@ func hostKHz() int {
 }
 
 // await waits for one of the guest's events.
-func (g *guest) await(t *testing.T, what string, event <-chan struct{}) {
+func (g *guest) await(t testing.TB, what string, event <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-event:
@@ -246,9 +250,21 @@ func (g *guest) await(t *testing.T, what string, event <-chan struct{}) {
 	}
 }
 
-func (g *guest) get(t *testing.T, path string, port int) string {
+// told are the phases of the start: the guest's time, and the host's since the
+// monitor was executed, in milliseconds.
+func (g *guest) told() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return strings.Join(g.phases, ", ")
+}
+
+func url(path string, port int) string {
+	return "http://" + net.JoinHostPort(guestIP, strconv.Itoa(port)) + path
+}
+
+func (g *guest) get(t testing.TB, path string, port int) string {
 	t.Helper()
-	response, err := g.client.Get(fmt.Sprintf("http://%s:%d%s", guestIP, port, path))
+	response, err := g.client.Get(url(path, port))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +276,7 @@ func (g *guest) get(t *testing.T, path string, port int) string {
 	return string(body)
 }
 
-func (g *guest) said(t *testing.T) string {
+func (g *guest) said(t testing.TB) string {
 	text, err := os.ReadFile(g.output)
 	if err != nil {
 		t.Log(err)

@@ -44,6 +44,7 @@ type Guest struct {
 	served  sync.WaitGroup
 
 	mu      sync.Mutex
+	conns   map[net.Conn]bool
 	conn    net.Conn // the one that counts: the last that said Hello
 	phases  map[string]bool
 	exit    wire.Exit
@@ -56,7 +57,7 @@ type Guest struct {
 // Listen begins to hear a guest at ln, which the Guest closes.
 func Listen(ln net.Listener, options Options) *Guest {
 	g := &Guest{
-		options: options, ln: ln, phases: map[string]bool{},
+		options: options, ln: ln, phases: map[string]bool{}, conns: map[net.Conn]bool{},
 		up: make(chan struct{}), ready: make(chan struct{}), exited: make(chan struct{}),
 	}
 	g.served.Go(g.accept)
@@ -133,8 +134,8 @@ func (g *Guest) Close() error {
 	}
 	g.mu.Lock()
 	g.closed = true
-	if g.conn != nil {
-		_ = g.conn.Close()
+	for conn := range g.conns {
+		_ = conn.Close()
 	}
 	g.mu.Unlock()
 	g.served.Wait()
@@ -156,7 +157,10 @@ func (g *Guest) accept() {
 			continue
 		}
 		g.served.Go(func() {
-			g.note(g.hear(conn))
+			if g.enter(conn) {
+				g.note(g.hear(conn))
+			}
+			g.leave(conn)
 			_ = conn.Close()
 		})
 	}
@@ -210,7 +214,6 @@ func (g *Guest) hear(conn net.Conn) error {
 	if !g.adopt(conn) {
 		return nil
 	}
-	defer g.leave(conn)
 	if err := g.greet(conn, hello); err != nil {
 		return err
 	}
@@ -244,9 +247,18 @@ func (g *Guest) adopt(conn net.Conn) bool {
 	return true
 }
 
+// enter notes a connection, so that Close ends it.
+func (g *Guest) enter(conn net.Conn) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.conns[conn] = true
+	return !g.closed
+}
+
 func (g *Guest) leave(conn net.Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	delete(g.conns, conn)
 	if g.conn == conn {
 		g.conn = nil
 	}

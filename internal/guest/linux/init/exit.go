@@ -1,7 +1,7 @@
 package main
 
 import (
-	"strconv"
+	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,23 +20,32 @@ func (m *machine) ended() {
 	if status.Signaled() {
 		exit.Signal = int(status.Signal())
 	}
-	if (exit.Signal == int(unix.SIGKILL) || exit.Code == 128+int(unix.SIGKILL)) && m.oomKills() > 0 {
+	if (exit.Signal == int(unix.SIGKILL) || exit.Code == 128+int(unix.SIGKILL)) && m.memoryRanOut() {
 		exit.OutOfMemory = true
 	}
 	m.exit = exit
 	if m.output < 0 {
-		m.link.tell(m, wire.KindExit, m.exit)
+		m.link.tell(wire.KindExit, m.exit)
 	}
 }
 
-// oomKills returns how many processes the kernel has killed for want of memory.
-func (m *machine) oomKills() int {
-	n, err := unix.Pread(m.vmstat, m.buffer[:], 0)
-	if err != nil {
-		return 0
+// killMark is in what the kernel says when it has killed a process for want of
+// memory (mm/oom_kill.c). Its counter in /proc/vmstat is not in every kernel.
+const killMark = "ut of memory: Killed process "
+
+// memoryRanOut tells whether the kernel has killed a process for want of
+// memory. Only the kernel writes to its log: the function can't.
+func (m *machine) memoryRanOut() bool {
+	for {
+		// One record at a time. A buffer that is too small, and records that
+		// are overwritten, are errors of one record.
+		n, err := unix.Read(m.log, m.buffer[:])
+		switch {
+		case errors.Is(err, unix.EPIPE), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EINTR):
+		case err != nil || n == 0:
+			return false
+		case strings.Contains(string(m.buffer[:n]), killMark):
+			return true
+		}
 	}
-	_, rest, _ := strings.Cut(string(m.buffer[:n]), "\noom_kill ")
-	count, _, _ := strings.Cut(rest, "\n")
-	kills, _ := strconv.Atoi(count)
-	return kills
 }

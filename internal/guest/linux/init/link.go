@@ -90,15 +90,15 @@ func (l *link) established(m *machine) {
 	}
 	l.up, l.wait = true, 0
 	hello := wire.Hello{Version: wire.Version, ID: m.instance.ID, Kernel: m.kernel, Phases: m.phases, Ready: m.ready}
-	l.tell(m, wire.KindHello, hello)
+	l.tell(wire.KindHello, hello)
 	if m.exit != nil && m.output < 0 {
-		l.tell(m, wire.KindExit, m.exit)
+		l.tell(wire.KindExit, m.exit)
 	}
 }
 
 // tell queues a frame where there is a connection. Without one the next
 // [wire.Hello] tells it.
-func (l *link) tell(m *machine, kind wire.Kind, v any) {
+func (l *link) tell(kind wire.Kind, v any) {
 	if l.up {
 		l.last = l.last || kind == wire.KindExit
 		l.out = wire.AppendJSON(l.out, kind, v)

@@ -22,7 +22,6 @@ func (m *machine) openSockets() {
 			m.sockets = append(m.sockets, fd)
 		}
 	}
-	m.vmstat, _ = unix.Open("/proc/vmstat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 }
 
 // look looks whether the function listens.
@@ -41,7 +40,7 @@ func (m *machine) look() {
 	case found:
 		m.ready = true
 		m.phase(wire.PhaseReady)
-		m.link.tell(m, wire.KindReady, m.phases[len(m.phases)-1])
+		m.link.tell(wire.KindReady, m.phases[len(m.phases)-1])
 		for _, fd := range m.sockets {
 			_ = unix.Close(fd)
 		}
@@ -49,7 +48,7 @@ func (m *machine) look() {
 	case loopback && !m.loopback:
 		m.loopback = true
 		m.phase(wire.PhaseLoopback)
-		m.link.tell(m, wire.KindPhase, m.phases[len(m.phases)-1])
+		m.link.tell(wire.KindPhase, m.phases[len(m.phases)-1])
 	}
 }
 

@@ -58,7 +58,7 @@ type machine struct {
 	status   chan unix.WaitStatus // how it did
 	sockets  []int                // the kernel's lists of TCP sockets
 	random   int                  // the device to which entropy is added
-	vmstat   int                  // the kernel's counters
+	log      int                  // the kernel's
 	group    int                  // the control group of the function; 0 when it has none
 	started  int64                // when the function was
 	buffer   [32 << 10]byte

@@ -18,9 +18,6 @@ const (
 	frozen = unix.MS_RDONLY
 )
 
-// randomDevice is where entropy is added. It is opened before the root changes.
-const randomDevice = "/unifaas/random"
-
 // groups is where the guest's control groups are. The function does not see
 // them.
 const groups = "/unifaas/groups"
@@ -35,12 +32,26 @@ func (m *machine) mountFirst() error {
 	if err := unix.Mount("proc", "/proc", "proc", noSuid|noDev|noExec, ""); err != nil {
 		return fail("mount /proc", err)
 	}
-	if err := makeDevice(randomDevice, 1, 8); err != nil {
-		return fail("make "+randomDevice, err)
+	var err error
+	if m.random, err = openDevice("random", 8, unix.O_WRONLY); err != nil {
+		return err
 	}
-	random, err := unix.Open(randomDevice, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	m.random = random
-	return fail("open "+randomDevice, err)
+	if m.log, err = openDevice("kmsg", 11, unix.O_RDONLY|unix.O_NONBLOCK); err != nil {
+		return err
+	}
+	_, err = unix.Seek(m.log, 0, unix.SEEK_END)
+	return fail("seek in the kernel's log", err)
+}
+
+// openDevice opens one of the kernel's memory devices, whose major number is 1,
+// before there are others, and before the root changes.
+func openDevice(name string, minor uint32, flags int) (int, error) {
+	path := "/unifaas/" + name
+	if err := makeDevice(path, 1, minor); err != nil {
+		return -1, fail("make "+path, err)
+	}
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+	return fd, fail("open "+path, err)
 }
 
 func makeDevice(path string, major, minor uint32) error {

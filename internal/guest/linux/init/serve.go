@@ -32,20 +32,19 @@ func (m *machine) done() bool {
 // wait waits for one thing to happen and deals with it.
 func (m *machine) wait() {
 	l := &m.link
-	link, output, reaped := -1, -1, -1
 	events := int16(unix.POLLIN)
-	if link = l.fd; !l.up || len(l.out) > 0 {
+	if !l.up || len(l.out) > 0 {
 		events |= unix.POLLOUT
 	}
+	output := -1
 	// What can't be sent stays where it is: the function comes to wait.
 	if l.up && len(l.out) == 0 || m.instance.Prefix == 0 {
 		output = m.output
 	}
-	reaped = m.reaped
 	set := []unix.PollFd{
-		{Fd: int32(link), Events: events},
+		{Fd: int32(l.fd), Events: events},
 		{Fd: int32(output), Events: unix.POLLIN},
-		{Fd: int32(reaped), Events: unix.POLLIN},
+		{Fd: int32(m.reaped), Events: unix.POLLIN},
 	}
 	if _, err := unix.Ppoll(set, m.timeout(), nil); err != nil {
 		return // EINTR
@@ -132,6 +131,6 @@ func (m *machine) forward() {
 	_ = unix.Close(m.output)
 	m.output = -1
 	if m.exit != nil {
-		m.link.tell(m, wire.KindExit, m.exit)
+		m.link.tell(wire.KindExit, m.exit)
 	}
 }

@@ -66,7 +66,7 @@ func (s *Store) build(ctx context.Context, progress Progress) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, buildWork)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (s *Store) build(ctx context.Context, progress Progress) (*Kernel, error) {
 	if k, err := s.bySource(source); err != nil || k != nil {
 		return k, err
 	}
-	dir, remove, err := s.workspace()
+	dir, remove, err := s.workspace(buildWork)
 	if err != nil {
 		return nil, err
 	}

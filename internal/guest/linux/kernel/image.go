@@ -218,7 +218,7 @@ func checkELF(vmlinux []byte) (pvh bool, err error) {
 		return false, fmt.Errorf("it is an ELF file (%v, %v, %v), but no kernel for x86-64", f.Class, f.Machine, f.Type)
 	}
 	for _, p := range f.Progs {
-		if p.Type != elf.PT_NOTE || p.Filesz > 1<<20 {
+		if p.Type != elf.PT_NOTE || p.Filesz == 0 || p.Filesz > 1<<20 {
 			continue
 		}
 		notes := make([]byte, p.Filesz)

@@ -24,7 +24,7 @@ func (s *Store) Install(ctx context.Context) (*Kernel, error) {
 }
 
 func (s *Store) install(ctx context.Context) (*Kernel, error) {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, shortWork)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func (s *Store) install(ctx context.Context) (*Kernel, error) {
 	if k, err := s.bySource(source); err != nil || k != nil {
 		return k, err
 	}
-	dir, remove, err := s.workspace()
+	dir, remove, err := s.workspace(shortWork)
 	if err != nil {
 		return nil, err
 	}
@@ -136,12 +136,12 @@ func (s *Store) add(ctx context.Context, path string, k *Kernel) (*Kernel, error
 	if _, _, err := Inspect(data); err != nil { // before anything is made
 		return nil, err
 	}
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, shortWork)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	dir, remove, err := s.workspace()
+	dir, remove, err := s.workspace(shortWork)
 	if err != nil {
 		return nil, err
 	}

@@ -142,7 +142,7 @@ func (s *Store) Find(name string) (*Kernel, error) {
 
 // Remove removes a kernel. Machines that have booted it go on.
 func (s *Store) Remove(ctx context.Context, k *Kernel) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, shortWork)
 	if err != nil {
 		return err
 	}
@@ -159,12 +159,20 @@ func load(dir string) (*Kernel, error) {
 	return k, json.Unmarshal(text, k)
 }
 
-// lock keeps others from changing the store.
-func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
+// Work of one kind is done by one at a time: what takes a second, and builds,
+// which take many minutes and keep nobody from the rest. Each is the beginning
+// of the names of its files in the store.
+const (
+	shortWork = ".new-"
+	buildWork = ".build-"
+)
+
+// lock keeps others from doing work of a kind.
+func (s *Store) lock(ctx context.Context, work string) (unlock func(), err error) {
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(s.dir, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(s.dir, work+"lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -186,8 +194,8 @@ func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
 
 // workspace returns a folder for a kernel in the making, after what a crash has
 // left of others is gone. The caller holds the lock and calls remove.
-func (s *Store) workspace() (dir string, remove func(), err error) {
-	left, err := filepath.Glob(filepath.Join(s.dir, ".new-*"))
+func (s *Store) workspace(work string) (dir string, remove func(), err error) {
+	left, err := filepath.Glob(filepath.Join(s.dir, work+"[0-9]*"))
 	if err != nil {
 		return "", nil, err
 	}
@@ -196,7 +204,7 @@ func (s *Store) workspace() (dir string, remove func(), err error) {
 			return "", nil, err
 		}
 	}
-	if dir, err = os.MkdirTemp(s.dir, ".new-"); err != nil {
+	if dir, err = os.MkdirTemp(s.dir, work); err != nil {
 		return "", nil, err
 	}
 	return dir, func() { _ = os.RemoveAll(dir) }, nil // or else the next one does
@@ -256,6 +264,9 @@ func (s *Store) publish(dir string, k *Kernel) (*Kernel, error) {
 		return nil, err
 	}
 	if err := os.Rename(dir, to); err != nil {
+		if there, loadErr := load(to); loadErr == nil { // another was faster
+			return there, nil
+		}
 		return nil, err
 	}
 	k.dir = to

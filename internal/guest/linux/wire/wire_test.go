@@ -65,7 +65,7 @@ func TestFrames(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || !errors.Is(err, io.EOF) {
 		t.Errorf("read, %v (-want +got):\n%s", err, diff)
 	}
-	for n := range len(b) {
+	for n := range b {
 		got, err := split(b, n+1)
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("in pieces of %d, %v (-want +got):\n%s", n+1, err, diff)
