@@ -106,11 +106,13 @@ func (r *rig) folder() string {
 // start starts a machine that is ended with the test.
 func (r *rig) start(c vmm.Config) vmm.Machine {
 	r.Helper()
+	defer c.Console.Close()
 	return r.keep(r.monitor.Start(r.ctx, c))
 }
 
 func (r *rig) restore(c vmm.Config, from string) vmm.Machine {
 	r.Helper()
+	defer c.Console.Close()
 	return r.keep(r.monitor.Restore(r.ctx, c, from))
 }
 

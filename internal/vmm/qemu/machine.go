@@ -66,10 +66,11 @@ func (m *machine) event(e qmp.Event) {
 func (m *machine) watch() {
 	go func() {
 		status, known := m.process.Wait()
+		<-m.conn.Done() // the kernel has closed QEMU's side, or Close ours
 		select {
 		case <-m.closed:
-			return
-		case <-m.conn.Done(): // the kernel has closed QEMU's side
+			return // nothing is known
+		default:
 		}
 		m.exit = m.end(status, known).exit()
 		close(m.done)

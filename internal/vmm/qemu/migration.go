@@ -40,8 +40,8 @@ func (m *migration) get() (status string, changed <-chan struct{}) {
 	return m.status, m.changed
 }
 
-// wait returns when all is moved, or why it is not. [migration.set] must have
-// been called before the move.
+// moved returns when all is moved, or why it is not. The status must have been
+// set to "" before the move began.
 func (m *machine) moved(ctx context.Context) error {
 	for {
 		status, changed := m.migration.get()

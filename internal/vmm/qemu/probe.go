@@ -92,7 +92,7 @@ func (m *Monitor) try(ctx context.Context, path string, a vmm.Accelerator) (qmp.
 	err = cmd.Start()
 	its.Close()
 	if err != nil {
-		ours.Close()
+		_ = ours.Close()
 		return qmp.Version{}, err
 	}
 	version, err := greet(ctx, ours)
@@ -121,7 +121,7 @@ func greet(ctx context.Context, conn *net.UnixConn) (qmp.Version, error) {
 	if err != nil {
 		return qmp.Version{}, err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	return c.Version(), c.Execute(ctx, "quit", nil, nil)
 }
 

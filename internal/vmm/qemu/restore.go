@@ -66,18 +66,21 @@ func (m *machine) load(ctx context.Context, k *kept) error {
 	if err != nil {
 		return err
 	}
-	copied := make(chan error, 1)
+	var copyErr error
+	copied := make(chan struct{})
 	go func() {
-		_, err := io.Copy(out, file)
-		copied <- errors.Join(err, out.Close())
+		defer close(copied)
+		_, copyErr = io.Copy(out, file)
+		copyErr = errors.Join(copyErr, out.Close())
 	}()
 	if err := m.absorb(ctx); err != nil {
 		out.Close()
 		<-copied
 		return err
 	}
-	if err := <-copied; err != nil {
-		return fmt.Errorf("hand over the machine's state: %w", err)
+	<-copied
+	if copyErr != nil {
+		return fmt.Errorf("hand over the machine's state: %w", copyErr)
 	}
 	// A machine that was paused when it was kept is so again.
 	return m.Resume(ctx)

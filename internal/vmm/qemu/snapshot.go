@@ -110,17 +110,19 @@ func (m *machine) keepState(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	copied := make(chan error, 1)
+	var copyErr error
+	copied := make(chan struct{})
 	go func() {
-		_, err := io.Copy(file, in)
-		copied <- err
+		defer close(copied)
+		_, copyErr = io.Copy(file, in)
 	}()
 	if err := m.emit(ctx); err != nil {
 		in.Close() // ends the copy, wherever QEMU is
 		<-copied
 		return err
 	}
-	return errors.Join(<-copied, file.Close())
+	<-copied
+	return errors.Join(copyErr, file.Close())
 }
 
 // emit moves the machine's state out.

@@ -57,7 +57,7 @@ func dialUnix(ctx context.Context, path string) (*net.UnixConn, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err != nil {
@@ -84,12 +84,12 @@ func New(ctx context.Context, conn *net.UnixConn, events func(Event)) (*Conn, er
 		pending: map[uint64]chan answer{}, done: make(chan struct{}),
 	}
 	if err := c.greet(ctx); err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return nil, fmt.Errorf("wait for monitor's greeting: %w", err)
 	}
 	go c.read()
 	if err := c.Execute(ctx, "qmp_capabilities", nil, nil); err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, err
 	}
 	return c, nil
@@ -133,6 +133,9 @@ func (c *Conn) Close() error {
 	c.end(ErrClosed)
 	err := c.conn.Close()
 	<-c.done
+	if errors.Is(err, net.ErrClosed) {
+		return nil // it had ended before
+	}
 	return err
 }
 
@@ -149,7 +152,7 @@ func (c *Conn) end(why error) {
 func (c *Conn) read() {
 	err := c.receive()
 	c.end(fmt.Errorf("read from monitor: %w", unexpected(err)))
-	c.conn.Close()
+	_ = c.conn.Close()
 	close(c.done)
 }
 

@@ -81,6 +81,9 @@ func (c *Conn) await(ctx context.Context, p pending) (json.RawMessage, error) {
 // send writes a command. Half a command leaves the server in the middle of a
 // line, so that a failed write ends the connection.
 func (c *Conn) send(ctx context.Context, name string, arguments any, file *os.File) (pending, error) {
+	if err := ctx.Err(); err != nil {
+		return pending{}, err
+	}
 	p, err := c.expect()
 	if err != nil {
 		return p, err
@@ -92,17 +95,21 @@ func (c *Conn) send(ctx context.Context, name string, arguments any, file *os.Fi
 	}
 	c.write.Lock()
 	defer c.write.Unlock()
-	if err := ctx.Err(); err != nil {
-		c.forget(p.id)
-		return p, err
-	}
 	_ = c.conn.SetWriteDeadline(time.Time{})
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetWriteDeadline(time.Unix(1, 0)) })
-	defer stop()
+	fired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(fired)
+		_ = c.conn.SetWriteDeadline(time.Unix(1, 0))
+	})
+	defer func() {
+		if !stop() {
+			<-fired // so that the deadline is not the next command's
+		}
+	}()
 	if err := c.put(append(text, '\n'), file); err != nil {
 		c.forget(p.id)
 		c.end(fmt.Errorf("write to monitor: %w", err))
-		c.conn.Close()
+		_ = c.conn.Close()
 		if ctx.Err() != nil {
 			return p, ctx.Err()
 		}

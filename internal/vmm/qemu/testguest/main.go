@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -73,16 +74,14 @@ func devices() error {
 			return err
 		}
 		fmt.Printf("disk %s begins %q\n", disk, bytes.TrimRight(block, "\x00"))
-		file, err := os.OpenFile("/dev/"+disk, os.O_RDWR, 0)
-		if err != nil {
+		switch err := write("/dev/" + disk); {
+		case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 			fmt.Println("disk", disk, "is read-only")
-			continue
-		}
-		_, err = file.WriteAt(bytes.Repeat([]byte("w"), 512), 512)
-		if err := firstError(err, file.Sync(), file.Close()); err != nil {
+		case err != nil:
 			return err
+		default:
+			fmt.Println("disk", disk, "was written")
 		}
-		fmt.Println("disk", disk, "was written")
 	}
 	link, err := net.InterfaceByName("eth0")
 	if err != nil {
@@ -106,28 +105,33 @@ func load(path string) error {
 	return unix.FinitModule(int(file.Fd()), "", 0)
 }
 
-// first reads a disk's first block, which may take a moment to be there.
+// first reads a disk's first block. The disk may take a moment to be there.
 func first(path string) ([]byte, error) {
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		file, err := os.Open(path)
-		if os.IsNotExist(err) && time.Now().Before(end) {
-			continue
+		block, err := read(path)
+		if !os.IsNotExist(err) || time.Now().After(end) {
+			return block, err
 		}
-		if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		block := make([]byte, 512)
-		_, err = file.ReadAt(block, 0)
-		return block, err
 	}
 }
 
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+func read(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	defer file.Close()
+	block := make([]byte, 512)
+	_, err = file.ReadAt(block, 0)
+	return block, err
+}
+
+// write fills a disk's second block.
+func write(path string) error {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteAt(bytes.Repeat([]byte("w"), 512), 512)
+	return errors.Join(err, file.Sync(), file.Close())
 }
