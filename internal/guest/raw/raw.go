@@ -104,18 +104,24 @@ func bootOf(path string, boots []vmm.Boot) (vmm.Boot, error) {
 	return "", fmt.Errorf("the monitor can't boot it: it can do %v", boots)
 }
 
+// switches are the options of QEMU's microvm, which the artefact leaves to QEMU
+// where they are not set.
+var switches = []string{"acpi", "pic", "pit", "rtc", "auto-kernel-cmdline"}
+
 // options are the hypervisor's, without what was said of it elsewhere: its
-// type, and whether the disk is to be copied.
+// type, and whether the disk is to be copied. The artefact passes over those
+// that are for another hypervisor.
 func options(written map[string]any, on guest.Machine) map[string]any {
 	all := map[string]any{}
-	for name, value := range written {
-		switch {
-		case name == "type" || name == "copy-rootfs":
-		case name == "disk-type" && value == "block":
-		case name != "disk-type" && on.Monitor != "qemu-microvm": // the artefact passes over what is for another
-		default:
-			all[name] = value
-		}
+	if disk, ok := written["disk-type"]; ok && disk != "block" {
+		all["disk-type"] = disk // the monitor refuses it
+	}
+	if on.Monitor != "qemu-microvm" {
+		return all
+	}
+	for _, name := range switches {
+		set, _ := written[name].(bool)
+		all[name] = set
 	}
 	return all
 }

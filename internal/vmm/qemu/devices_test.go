@@ -43,7 +43,7 @@ func TestDevices(t *testing.T) {
 			{Path: second, Bandwidth: 10 << 20, Operations: 1000},
 		}
 		tap := openTap(t, r.monitor.Name())
-		c.NICs = []vmm.NIC{{Tap: "tap0", MAC: mac, File: tap}}
+		c.NICs = []vmm.NIC{{Tap: "tap0", MAC: mac, Open: func() (*os.File, error) { return tap, nil }}}
 		m := r.start(c)
 		for _, line := range []string{
 			`disk vda begins "one"`, "disk vda is read-only",
