@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 )
 
 // Stop ends the machine and undoes all it holds.
@@ -57,6 +58,10 @@ func (i *instance) undo(ctx context.Context) error {
 // silenceAll stops listening to the guest.
 func (i *instance) silenceAll() error {
 	var errs []error
+	if i.output != nil {
+		// Nobody may be reading what the guest has still to say.
+		errs = append(errs, i.output.SetWriteDeadline(time.Now().Add(lastWords)))
+	}
 	if i.agent != nil {
 		errs = append(errs, i.agent.Close())
 	}
