@@ -117,6 +117,9 @@ type Experiment struct {
 	Trials    func(s Scale) []Trial
 	// Charts are how its samples are drawn.
 	Charts []Chart
+	// Lacking is said where samples have come and none of them of the first
+	// metric, which some machines can't measure; "" is for those that all can.
+	Lacking string
 }
 
 // A Form is a way to draw samples.

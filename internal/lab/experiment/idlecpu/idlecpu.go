@@ -17,9 +17,10 @@ import (
 // first metric. "cpu" is processor time, "switches" are context switches, of
 // all processes of one instance.
 var Experiment = experiment.Experiment{
-	Name:   "idle-cpu",
-	Inside: true,
-	About:  "host instructions, processor time and context switches of one idle instance in a second",
+	Name:    "idle-cpu",
+	Inside:  true,
+	About:   "host instructions, processor time and context switches of one idle instance in a second",
+	Lacking: "this machine has no counter of instructions, or does not let it be had (perf_event_open(2)): processor time and context switches are what there is",
 	Charts: []experiment.Chart{
 		{Title: "Idle instance: instructions of the host's processor", Axis: "instructions in a second", Log: true},
 		{Name: "cpu", Title: "Idle instance: processor time", Metric: "cpu", Axis: "processor time in a second"},
