@@ -38,7 +38,9 @@ type Options struct {
 	// before one has been measured. Nil means 32 MiB.
 	Estimate func(*faas.Revision) int64
 
-	// StartParallelism bounds starts in progress. Default: GOMAXPROCS.
+	// StartParallelism bounds starts in progress: those of one function, and
+	// of all functions those that have not yet run for a second. Default:
+	// GOMAXPROCS.
 	StartParallelism int
 	// StopParallelism bounds stops in progress. Default: twice GOMAXPROCS.
 	StopParallelism int
