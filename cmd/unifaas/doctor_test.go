@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/unifaas/unifaas/internal/config"
+	"github.com/unifaas/unifaas/internal/control"
 	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
@@ -44,6 +49,46 @@ func TestDoctorIsConfiguredAsUp(t *testing.T) {
 				if got.GVisor.Network != c.want {
 					t.Errorf("%s: network %q, want %q", command, got.GVisor.Network, c.want)
 				}
+			}
+		})
+	}
+}
+
+func TestDoctorTellsOfNode(t *testing.T) {
+	t.Setenv("PATH", "")
+	got := examineNode()
+	if got.Name != "node" || got.Kind != control.KindProgram || got.Works || got.Reason == "" || got.Remedy == "" {
+		t.Errorf("without node: %+v", got)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "node"), nil, 0o755); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	if got := examineNode(); !got.Works || got.Reason != "" || !strings.Contains(got.Detail, dir) {
+		t.Errorf("with node: %+v", got)
+	}
+}
+
+// TestDoctorCountsSandboxesOnly: a machine with Node and no sandbox is one on
+// which nothing works.
+func TestDoctorCountsSandboxesOnly(t *testing.T) {
+	for name, path := range map[string]string{"without node": "", "with node": os.Getenv("PATH")} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("PATH", path)
+			file := filepath.Join(t.TempDir(), "file")
+			if err := os.WriteFile(file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			e := &env{ctx: t.Context(), stdout: &out, dirs: config.Dirs{StateDir: file, RunDir: file}}
+			var quiet errQuiet
+			if err := (&doctorCmd{output: output{JSON: true}}).Run(e); !errors.As(err, &quiet) {
+				t.Errorf("doctor ended with %v", err)
+			}
+			var found []control.Sandbox
+			if err := json.Unmarshal(out.Bytes(), &found); err != nil || found[len(found)-1].Name != "node" {
+				t.Errorf("doctor printed %s: %v", out.Bytes(), err)
 			}
 		})
 	}
