@@ -81,3 +81,18 @@ func (p *Pool) Adopt(rev *faas.Revision, inst sandbox.Instance) {
 	p.watch(i)
 	p.apply(g, fx)
 }
+
+// Revisions returns the revisions of which an instance lives or starts, or
+// that a request waits for: what they are made of is still needed, deployed or
+// not.
+func (p *Pool) Revisions() []*faas.Revision {
+	var needed []*faas.Revision
+	for _, g := range p.index.all() {
+		g.mu.Lock()
+		if len(g.instances)+len(g.starts)+g.waiters.n > 0 {
+			needed = append(needed, g.rev)
+		}
+		g.mu.Unlock()
+	}
+	return needed
+}
