@@ -93,6 +93,11 @@ func examine(ctx context.Context, drivers []sandbox.Driver) []control.Sandbox {
 		probe, cancel := context.WithTimeout(ctx, probeTimeout)
 		caps := d.Probe(probe)
 		cancel()
+		if c, ok := d.(io.Closer); ok && caps.Works {
+			// What it keeps for the next instance would hold on to the folders
+			// and the control group that doctor leaves. A failure shows there.
+			_ = c.Close()
+		}
 		built[d.Name()] = control.Sandbox{Name: d.Name(), Works: caps.Works, Reason: caps.Reason, Remedy: caps.Remedy, Detail: caps.Detail, Isolation: caps.Isolation, Variants: caps.Variants}
 	}
 	var found []control.Sandbox

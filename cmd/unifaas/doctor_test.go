@@ -12,6 +12,7 @@ import (
 	"github.com/unifaas/unifaas/internal/config"
 	"github.com/unifaas/unifaas/internal/control"
 	"github.com/unifaas/unifaas/internal/sandbox"
+	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
 )
 
 // TestDoctorIsConfiguredAsUp reads the operator's choices from each place.
@@ -91,6 +92,25 @@ func TestDoctorCountsSandboxesOnly(t *testing.T) {
 				t.Errorf("doctor printed %s: %v", out.Bytes(), err)
 			}
 		})
+	}
+}
+
+// A closing is a driver that keeps something for the next instance.
+type closing struct {
+	*sandboxtest.Fake
+	closed bool
+}
+
+func (c *closing) Close() error {
+	c.closed = true
+	return nil
+}
+
+func TestDoctorKeepsNothingOfDrivers(t *testing.T) {
+	d := &closing{Fake: sandboxtest.NewFake(sandboxtest.FakeOptions{Name: "container"})}
+	examine(t.Context(), []sandbox.Driver{d})
+	if !d.closed {
+		t.Error("the driver is not closed")
 	}
 }
 
