@@ -179,6 +179,8 @@ func TestSoakRow(t *testing.T) {
 	}
 	good := load.Result{Due: 5000 * 300, Answered: 5000 * 300, Elapsed: 300 * time.Second}
 	slow := load.Result{Due: 5000 * 300, Answered: 3000 * 300, Elapsed: 300 * time.Second}
+	failing := good
+	failing.Answered, failing.Failed = good.Answered-1, 1
 	for _, c := range []struct {
 		name   string
 		rise   float64
@@ -189,7 +191,8 @@ func TestSoakRow(t *testing.T) {
 		{"flat", 0, good, 5000, false},
 		{"a leak", 8, good, 5000, true},
 		{"flat, but not at the rate", 0, slow, 5000, true},
-		{"flat, at less than the machine can do", 0, slow, 3000, false},
+		{"flat, at less than the machine can do", 0, slow, 3000, true},
+		{"flat, but a request failed", 0, failing, 5000, true},
 	} {
 		if row := soakRow("soak", series(c.rise), c.result, c.rate, 5000); row.Missed() != c.missed {
 			t.Errorf("%s: missed is %v: %+v", c.name, row.Missed(), row)

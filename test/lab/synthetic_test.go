@@ -72,7 +72,7 @@ func TestMain(m *testing.M) {
 func servePlatform(dir string, args []string) error {
 	value := func(flag string) string { return args[slices.Index(args, flag)+1] }
 	if slices.Contains(args, "doctor") {
-		found := []control.Sandbox{{Name: "auto", Works: true, Detail: "scripted"}, {Name: "osv", Reason: "not in this build"}}
+		found := []control.Sandbox{{Name: "auto", Works: true, Detail: "scripted"}, {Name: "osv", Reason: "not in this build"}, {Name: "node", Kind: control.KindProgram, Works: true}}
 		if os.Getenv(failingEnv) != "" {
 			found[0].Variants = []sandbox.Variant{
 				{Name: "auto"}, {Name: "failing", Keys: "env = { FAIL_AFTER = \"0\" }\n"}, {Name: "dying", Keys: "env = { FAIL_AFTER = \"1\" }\n"},
