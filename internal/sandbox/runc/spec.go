@@ -83,6 +83,7 @@ func protect(spec *specs.Spec) error {
 		// Runtimes allow /dev/null and its like on top of this.
 		Resources:     &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}},
 		Seccomp:       filter,
+		Sysctl:        oci.Sysctls(),
 		MaskedPaths:   oci.MaskedPaths(),
 		ReadonlyPaths: oci.ReadonlyPaths(),
 	}
