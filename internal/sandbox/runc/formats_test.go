@@ -104,6 +104,9 @@ func TestSpec(t *testing.T) {
 	if diff := cmp.Diff(oci.Sysctls(), spec.Linux.Sysctl); diff != "" {
 		t.Error("settings of the kernel (-want +got):\n", diff)
 	}
+	if got := spec.Process.ApparmorProfile; got != oci.AppArmorProfile() {
+		t.Errorf("AppArmor profile: got %q", got)
+	}
 	if len(spec.Linux.Namespaces) != 6 {
 		t.Errorf("namespaces: got %+v", spec.Linux.Namespaces)
 	}

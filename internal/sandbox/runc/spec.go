@@ -74,6 +74,7 @@ func protect(spec *specs.Spec) error {
 	spec.Version = specVersion
 	score := oomScore
 	spec.Process.OOMScoreAdj = &score
+	spec.Process.ApparmorProfile = oci.AppArmorProfile()
 	spec.Process.Rlimits = fitLimits(spec.Process.Rlimits, own.Max)
 	spec.Linux = &specs.Linux{
 		Namespaces: []specs.LinuxNamespace{
