@@ -207,6 +207,23 @@ func (l *Launcher) Prune(keep []faas.Image, grace time.Duration) error {
 	return errors.Join(errs...)
 }
 
+// imageKeeper is a driver with a store of images of its own.
+type imageKeeper interface {
+	KeptImage(ctx context.Context, reference string) (faas.Kept, error)
+}
+
+// KeptImage returns what a reference names in a sandbox's own store of images.
+// The error's kind is not-found when that has no such image.
+func (l *Launcher) KeptImage(ctx context.Context, sandbox, reference string) (faas.Kept, error) {
+	d, ok := l.drivers[sandbox]
+	if ok {
+		if k, ok := d.Driver.(imageKeeper); ok {
+			return k.KeptImage(ctx, reference)
+		}
+	}
+	return faas.Kept{}, faas.Errorf(faas.KindNotFound, "sandbox %q keeps no images of its own in this build", sandbox)
+}
+
 // Keep forgets the artifacts of revisions that are not among current.
 func (l *Launcher) Keep(current []*faas.Revision) {
 	keep := make(map[string]bool, len(current))

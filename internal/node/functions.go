@@ -24,7 +24,9 @@ const (
 // makeCatalog makes the image store and the catalog of what is deployed and of
 // the functions folder.
 func (n *Node) makeCatalog(reg *prometheus.Registry) error {
-	store, err := image.Open(filepath.Join(n.opts.Dirs.StateDir, "store"), image.Options{Logger: n.opts.Logger, Registerer: reg})
+	store, err := image.Open(filepath.Join(n.opts.Dirs.StateDir, "store"), image.Options{
+		Logger: n.opts.Logger, Registerer: reg, Keeper: n.launcher.KeptImage,
+	})
 	if err != nil {
 		return err
 	}

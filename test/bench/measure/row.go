@@ -154,6 +154,12 @@ func (r Row) judged() Row {
 	return r
 }
 
+// Unjudged is r as information, without a target.
+func (r Row) Unjudged() Row {
+	r.Target, r.Met = nil, nil
+	return r
+}
+
 // Invalid marks r as measured under conditions that make it worthless.
 func (r Row) Invalid(why string) Row {
 	r.Valid, r.Note = false, why
