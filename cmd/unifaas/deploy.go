@@ -28,21 +28,28 @@ type deployFlags struct {
 	Port         *int64            `help:"Port on which the function serves."`
 	Memory       *int64            `placeholder:"MIB" help:"Memory limit in MiB."`
 	CPUs         *float64          `name:"cpus" placeholder:"N" help:"Limit of processors."`
+	Pids         *int64            `placeholder:"N" help:"Limit of processes and threads."`
+	Disk         *int64            `placeholder:"MIB" help:"Limit of writable space in MiB."`
 	Env          map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"Environment variable; may be repeated."`
+	Label        map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"Label; may be repeated."`
 	Concurrency  *int64            `placeholder:"N" help:"Requests that an instance handles at once."`
+	Queue        *int64            `placeholder:"N" help:"Requests that may wait."`
 	Keepalive    *string           `placeholder:"DURATION" help:"How long an idle instance stays."`
 	SingleUse    *bool             `help:"An instance serves one request."`
 	MinInstances *int64            `placeholder:"N" help:"Instances that are kept."`
 	MaxInstances *int64            `placeholder:"N" help:"Instances that there may be; 0: as the machine allows."`
 	Timeout      *string           `placeholder:"DURATION" help:"Bound of a whole request."`
 	StartTimeout *string           `placeholder:"DURATION" help:"Bound of an instance's start."`
+	Ready        *string           `placeholder:"HOW" help:"When an instance is ready: port, callback or http:/PATH."`
+	Health       *string           `placeholder:"http:/PATH" help:"What idle instances are asked for."`
 }
 
 func (f *deployFlags) overrides() deploy.Overrides {
 	return deploy.Overrides{
 		Sandbox: f.Sandbox, Runtime: f.Runtime, Command: f.Command, Port: f.Port, Memory: f.Memory, CPUs: f.CPUs,
-		Env: f.Env, Concurrency: f.Concurrency, Keepalive: f.Keepalive, SingleUse: f.SingleUse,
+		Pids: f.Pids, Disk: f.Disk, Env: f.Env, Labels: f.Label, Concurrency: f.Concurrency, Queue: f.Queue, Keepalive: f.Keepalive, SingleUse: f.SingleUse,
 		MinInstances: f.MinInstances, MaxInstances: f.MaxInstances, Timeout: f.Timeout, StartTimeout: f.StartTimeout,
+		Ready: f.Ready, Health: f.Health,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"runtime"
 	"time"
 
@@ -61,11 +62,12 @@ func (c *doctorCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	found = append(found, examineNode())
 	if err := c.print(e.stdout, found, func(w io.Writer) { showSandboxes(w, found) }); err != nil {
 		return err
 	}
 	for _, s := range found {
-		if s.Works {
+		if s.Works && s.Kind == control.KindSandbox {
 			return nil
 		}
 	}
@@ -96,6 +98,11 @@ func examine(ctx context.Context, drivers []sandbox.Driver) []control.Sandbox {
 		probe, cancel := context.WithTimeout(ctx, probeTimeout)
 		caps := d.Probe(probe)
 		cancel()
+		if c, ok := d.(io.Closer); ok && caps.Works {
+			// What it keeps for the next instance would hold on to the folders
+			// and the control group that doctor leaves. A failure shows there.
+			_ = c.Close()
+		}
 		built[d.Name()] = control.Sandbox{Name: d.Name(), Works: caps.Works, Reason: caps.Reason, Remedy: caps.Remedy, Detail: caps.Detail, Isolation: caps.Isolation, Variants: caps.Variants}
 	}
 	var found []control.Sandbox
@@ -107,6 +114,21 @@ func examine(ctx context.Context, drivers []sandbox.Driver) []control.Sandbox {
 		found = append(found, s)
 	}
 	return found
+}
+
+// examineNode tells whether functions in JavaScript can be had from this
+// machine's Node.js: `file:node` takes it from the PATH, which is the one thing
+// that the samples want of a machine beside a sandbox.
+func examineNode() control.Sandbox {
+	node := control.Sandbox{Name: "node", Kind: control.KindProgram}
+	path, err := exec.LookPath("node")
+	if err != nil {
+		node.Reason = "there is no node in the PATH; functions whose image is \"file:node\", such as hello-node, are not served"
+		node.Remedy = "apt-get install nodejs, or put the folder of your node into the platform's PATH"
+		return node
+	}
+	node.Works, node.Detail = true, path+", for functions whose image is \"file:node\""
+	return node
 }
 
 func showSandboxes(w io.Writer, found []control.Sandbox) {

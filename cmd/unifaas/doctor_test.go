@@ -1,12 +1,18 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/unifaas/unifaas/internal/config"
+	"github.com/unifaas/unifaas/internal/control"
 	"github.com/unifaas/unifaas/internal/sandbox"
+	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
 )
 
 // TestDoctorIsConfiguredAsUp reads the operator's choices from each place.
@@ -46,6 +52,65 @@ func TestDoctorIsConfiguredAsUp(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestDoctorTellsOfNode(t *testing.T) {
+	t.Setenv("PATH", "")
+	got := examineNode()
+	if got.Name != "node" || got.Kind != control.KindProgram || got.Works || got.Reason == "" || got.Remedy == "" {
+		t.Errorf("without node: %+v", got)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "node"), nil, 0o755); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	if got := examineNode(); !got.Works || got.Reason != "" || !strings.Contains(got.Detail, dir) {
+		t.Errorf("with node: %+v", got)
+	}
+}
+
+// TestDoctorCountsSandboxesOnly: a machine with Node and no sandbox is one on
+// which nothing works.
+func TestDoctorCountsSandboxesOnly(t *testing.T) {
+	for name, path := range map[string]string{"without node": "", "with node": os.Getenv("PATH")} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("PATH", path)
+			file := filepath.Join(t.TempDir(), "file")
+			if err := os.WriteFile(file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			e := &env{ctx: t.Context(), stdout: &out, dirs: config.Dirs{StateDir: file, RunDir: file}}
+			var quiet errQuiet
+			if err := (&doctorCmd{output: output{JSON: true}}).Run(e); !errors.As(err, &quiet) {
+				t.Errorf("doctor ended with %v", err)
+			}
+			var found []control.Sandbox
+			if err := json.Unmarshal(out.Bytes(), &found); err != nil || found[len(found)-1].Name != "node" {
+				t.Errorf("doctor printed %s: %v", out.Bytes(), err)
+			}
+		})
+	}
+}
+
+// A closing is a driver that keeps something for the next instance.
+type closing struct {
+	*sandboxtest.Fake
+	closed bool
+}
+
+func (c *closing) Close() error {
+	c.closed = true
+	return nil
+}
+
+func TestDoctorKeepsNothingOfDrivers(t *testing.T) {
+	d := &closing{Fake: sandboxtest.NewFake(sandboxtest.FakeOptions{Name: "container"})}
+	examine(t.Context(), []sandbox.Driver{d})
+	if !d.closed {
+		t.Error("the driver is not closed")
 	}
 }
 

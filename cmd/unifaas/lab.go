@@ -20,10 +20,11 @@ import (
 )
 
 type labCmd struct {
-	Run     labRunCmd     `cmd:"" help:"Measure the sandboxes that work on this machine."`
-	Report  labReportCmd  `cmd:"" help:"Write the report of a run again, or the paper's figures as one."`
-	Compare labCompareCmd `cmd:"" help:"Put two runs beside each other."`
-	List    labListCmd    `cmd:"" help:"List the experiments."`
+	Run       labRunCmd       `cmd:"" help:"Measure the sandboxes that work on this machine."`
+	Report    labReportCmd    `cmd:"" help:"Write the report of a run again, or the paper's figures as one."`
+	Functions labFunctionsCmd `cmd:"" help:"Write the functions that a platform must serve to be measured with run --target."`
+	Compare   labCompareCmd   `cmd:"" help:"Put two runs beside each other."`
+	List      labListCmd      `cmd:"" help:"List the experiments."`
 }
 
 type labRunCmd struct {
@@ -33,6 +34,7 @@ type labRunCmd struct {
 	Experiments []string `placeholder:"NAME" help:"Only these experiments; see unifaas lab list."`
 	Sandboxes   []string `placeholder:"NAME" help:"Only these sandboxes."`
 	Languages   []string `placeholder:"NAME" help:"Only functions in these languages: go, node."`
+	Target      string   `placeholder:"URL" help:"Measure the platform at this address, http://HOST:PORT, instead of starting one: what can be measured by requests alone. It must serve what unifaas lab functions writes."`
 }
 
 func (c *labRunCmd) Run(e *env) error {
@@ -46,7 +48,7 @@ func (c *labRunCmd) Run(e *env) error {
 	progress := &progress{to: e.stderr, terminal: isTerminal(os.Stderr)}
 	measured, err := labrun.Run(e.ctx, labrun.Options{
 		Output: c.Output, Exe: exe, Version: version, Scale: c.scale(),
-		Experiments: c.Experiments, Sandboxes: c.Sandboxes, Languages: c.Languages,
+		Experiments: c.Experiments, Sandboxes: c.Sandboxes, Languages: c.Languages, Target: c.Target,
 		Progress: progress.show, Env: labSettings(e),
 	})
 	progress.end()
@@ -83,6 +85,27 @@ func writeReport(e *env, r *record.Run, dir string) error {
 		return fmt.Errorf("write the report; what was measured is kept: %w", err)
 	}
 	fmt.Fprintln(e.stdout, filepath.Join(dir, report.PageName))
+	return nil
+}
+
+type labFunctionsCmd struct {
+	Output    string   `required:"" placeholder:"DIR" help:"Folder of functions, for unifaas up --functions DIR on this machine."`
+	Sandboxes []string `placeholder:"NAME" help:"Only these sandboxes."`
+	Languages []string `placeholder:"NAME" help:"Only functions in these languages: go, node."`
+}
+
+func (c *labFunctionsCmd) Run(e *env) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find the path of unifaas: %w", err)
+	}
+	names, err := labrun.Functions(e.ctx, labrun.Options{Output: c.Output, Exe: exe, Sandboxes: c.Sandboxes, Languages: c.Languages, Env: labSettings(e)})
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		fmt.Fprintln(e.stdout, name)
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/unifaas/unifaas/internal/config"
+	"github.com/unifaas/unifaas/internal/host/cgroup"
 	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
@@ -63,6 +64,7 @@ func waitingRoom(dirs config.Dirs) (host sandbox.Host, leave func() error, err e
 		return errors.Join(errs...)
 	}
 	host.Node = "doctor"
+	undo = append(undo, cgroup.NewParent("unifaas-"+host.Node).Leave) // what its probes have changed there
 	for _, place := range []struct {
 		flag, dir string
 		room      *string

@@ -16,7 +16,7 @@ func refuseOutside(t *table) {
 		}
 	}
 	// A runtime is executed by the platform itself, as its user.
-	if runtime, ok := t.values["runtime"].(string); ok && strings.Contains(runtime, "/") {
+	if runtime, ok := t.values["runtime"].(string); ok && isPath(runtime) {
 		t.problem("runtime", "runtime = %q is a path, which a deploy can't name; name a runtime that is installed", runtime)
 	}
 	refuseOutsideIn(t, "files", nil)

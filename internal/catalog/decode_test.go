@@ -120,6 +120,9 @@ func TestDecodeNativeValues(t *testing.T) {
 		"a reference": {`image = "registry.example:5000/team/app:v1"`, func(f *faas.Function) {
 			f.Image = faas.ImageSource{Scheme: "registry", Location: "registry.example:5000/team/app:v1"}
 		}},
+		"a runtime's path": {image + "sandbox = \"runc\"\nruntime = \"/opt/my-runc/bin/runc\"", func(f *faas.Function) {
+			f.Sandbox, f.Runtime = "runc", "/opt/my-runc/bin/runc"
+		}},
 		"a short reference": {`image = "nginx:1.27"`, func(f *faas.Function) {
 			f.Image = faas.ImageSource{Scheme: "registry", Location: "nginx:1.27"}
 		}},

@@ -450,3 +450,28 @@ func TestThousandFunctions(t *testing.T) {
 	})
 	t.Logf("%d functions on another program: %v", n, time.Since(began))
 }
+
+// TestOldFilesAreWatchedToo: that a file is old by its own time and the clock
+// does not say that it is whole, for the clock may have been set.
+func TestOldFilesAreWatchedToo(t *testing.T) {
+	const watched = 300 * time.Millisecond
+	w := newWorld(t)
+	w.function("f", "1")
+	time.Sleep(watched + settle) // now it is old
+	w.options.Settle = watched
+	source, err := catalog.NewFolder(w.options)
+	w.do(err)
+	began := time.Now()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var after time.Duration
+	w.do(source.Watch(ctx, func(u catalog.Update) {
+		if len(u.Changed) > 0 {
+			after = time.Since(began)
+			stop()
+		}
+	}))
+	if after < watched {
+		t.Errorf("taken as whole after %v of watching, want at least %v", after, watched)
+	}
+}

@@ -91,6 +91,9 @@ func checkNative(t *table, fn *faas.Function) {
 	if t.has("runtime") && fn.Sandbox != "auto" && fn.Sandbox != "runc" && fn.Sandbox != "docker" {
 		t.problem("runtime", "runtime is only for the sandboxes runc and docker, not for %q", fn.Sandbox)
 	}
+	if isPath(fn.Runtime) && (fn.Sandbox == "docker" || fn.Sandbox == "auto") {
+		t.problem("runtime", `runtime = %q is a path, which only sandbox = "runc" takes; Docker knows runtimes by the names in its daemon.json`, fn.Runtime)
+	}
 }
 
 func isVM(sandbox string) bool { return sandbox == "linux" || sandbox == "nanos" || sandbox == "osv" }

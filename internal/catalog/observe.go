@@ -25,8 +25,7 @@ type decoded struct {
 
 // An observation is what one function's files looked like at one moment.
 type observation struct {
-	fingerprint string    // changes when one of them does; gone when there is no function
-	newest      time.Time // when the last of them was changed
+	fingerprint string // changes when one of them does; gone when there is no function
 	decoded     decoded
 	dirs        []string // to watch
 }
@@ -44,7 +43,7 @@ func (f *Folder) observe(name string, last decoded, prints *fingerprints) observ
 		return observation{fingerprint: gone, dirs: append(own.dirs, dir)}
 	}
 	if !faas.ValidName(name) {
-		return observation{fingerprint: "misnamed", newest: own.newest, decoded: decoded{err: misnamed(name)}, dirs: append(own.dirs, dir)}
+		return observation{fingerprint: "misnamed", decoded: decoded{err: misnamed(name)}, dirs: append(own.dirs, dir)}
 	}
 	d := f.decode(name, dir, file, own, last)
 	p := newFingerprint()
@@ -55,7 +54,7 @@ func (f *Folder) observe(name string, last decoded, prints *fingerprints) observ
 			p.merge(prints.path(input))
 		}
 	}
-	return observation{fingerprint: p.sum(), newest: p.newest, decoded: d, dirs: append(p.dirs, dir)}
+	return observation{fingerprint: p.sum(), decoded: d, dirs: append(p.dirs, dir)}
 }
 
 func misnamed(name string) error {

@@ -228,15 +228,10 @@ func (s *scanner) settle(it *item, o observation, u *Update) {
 	})
 }
 
-// rested reports whether what was observed has come to rest: it is old, it
-// looked the same a while ago, or there is no more patience.
+// rested reports whether what was observed has come to rest: it looked the same
+// a while ago, or there is no more patience. The files' own times say nothing:
+// a clock that was set forward while a file is being copied makes it look old.
 func (s *scanner) rested(it *item, o observation, now time.Time) bool {
-	if o.fingerprint != gone {
-		// A time in the future says nothing.
-		if age := now.Sub(o.newest); age >= s.opts.Settle {
-			return true
-		}
-	}
 	if !it.unrest {
 		it.unrest, it.seen, it.since, it.restive = true, o.fingerprint, now, now
 		return false

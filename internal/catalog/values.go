@@ -88,13 +88,22 @@ func httpPath(t *table, key, s string) string {
 	return p
 }
 
+// nativeRuntime reads the key runtime: a name, or the path of an executable,
+// which checkNative allows where there is something to execute.
 func nativeRuntime(t *table) string {
 	s := t.str("runtime", "runc")
-	if !runtimeRE.MatchString(s) {
+	switch {
+	case runtimeRE.MatchString(s):
+	case !isPath(s):
 		t.problem("runtime", "runtime = %q is no name of a runtime", s)
+	case !path.IsAbs(s) || path.Clean(s) != s || s == "/" || strings.ContainsRune(s, 0):
+		t.problem("runtime", `runtime = %q must be a name or an absolute path without "." and "..", for instance "/usr/bin/crun"`, s)
 	}
 	return s
 }
+
+// isPath tells a runtime's path from a name.
+func isPath(runtime string) bool { return strings.Contains(runtime, "/") }
 
 func nativeEgress(t *table) []string {
 	list := t.strings("egress")

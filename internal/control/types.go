@@ -91,9 +91,11 @@ type Exit struct {
 	Output   []string  `json:"output,omitempty"` // its last lines
 }
 
-// Sandbox is the answer of doctor for one sandbox.
+// Sandbox is the answer of doctor for one sandbox, or for something else that
+// functions may want of the machine.
 type Sandbox struct {
 	Name   string `json:"name"`
+	Kind   Kind   `json:"kind,omitempty"`
 	Works  bool   `json:"works"`
 	Reason string `json:"reason"`
 	Remedy string `json:"remedy"`
@@ -104,6 +106,14 @@ type Sandbox struct {
 	// several.
 	Variants []sandbox.Variant `json:"variants,omitempty"`
 }
+
+// A Kind says what doctor answers for.
+type Kind string
+
+const (
+	KindSandbox Kind = ""        // what the list is mostly of
+	KindProgram Kind = "program" // that functions take from this machine
+)
 
 // LogQuery selects output of a function.
 type LogQuery struct {

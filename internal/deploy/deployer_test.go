@@ -150,10 +150,12 @@ func TestDelete(t *testing.T) {
 
 func TestFlagsAreStrongerThanTheFile(t *testing.T) {
 	r := newRig(t, t.TempDir())
-	q := request(t, "f", "x", "memory = 5\nport = 81\n[env]\nA = \"1\"\nB = \"2\"\n")
+	q := request(t, "f", "x", "memory = 5\nport = 81\nlabels = { team = \"edge\", x = \"1\" }\n[env]\nA = \"1\"\nB = \"2\"\n")
 	memory, cpus, single := int64(77), 2.0, true
+	pids, disk, queue, ready, health := int64(9), int64(8), int64(7), "http:/up", "http:/well"
 	q.Overrides = Overrides{
 		Memory: &memory, CPUs: &cpus, SingleUse: &single, Command: []string{"/program", "-v"}, Env: map[string]string{"B": "two", "C": "3=3"},
+		Pids: &pids, Disk: &disk, Queue: &queue, Ready: &ready, Health: &health, Labels: map[string]string{"x": "2", "y": "3"},
 	}
 	if _, err := r.Deploy(t.Context(), q); err != nil {
 		t.Fatal(err)
@@ -165,6 +167,12 @@ func TestFlagsAreStrongerThanTheFile(t *testing.T) {
 	fn := rev.Function
 	if fn.Limits.Memory != 77<<20 || fn.Limits.CPUs != 2 || fn.Port != 81 || fn.SingleUse != faas.GoAtOnce {
 		t.Errorf("deployed as %+v", fn)
+	}
+	if fn.Limits.Pids != 9 || fn.Limits.Disk != 8<<20 || fn.Queue != 7 || fn.Ready != (faas.Ready{Kind: faas.ReadyHTTP, Path: "/up"}) || fn.Health != "/well" {
+		t.Errorf("deployed as %+v", fn)
+	}
+	if diff := cmp.Diff(map[string]string{"team": "edge", "x": "2", "y": "3"}, fn.Labels); diff != "" {
+		t.Errorf("labels:\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string]string{"A": "1", "B": "two", "C": "3=3"}, fn.Env); diff != "" {
 		t.Errorf("environment:\n%s", diff)

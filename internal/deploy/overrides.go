@@ -19,14 +19,20 @@ type Overrides struct {
 	Port         *int64            `json:"port,omitempty"`
 	Memory       *int64            `json:"memory,omitempty"` // MiB
 	CPUs         *float64          `json:"cpus,omitempty"`
+	Pids         *int64            `json:"pids,omitempty"`
+	Disk         *int64            `json:"disk,omitempty"` // MiB
 	Concurrency  *int64            `json:"concurrency,omitempty"`
+	Queue        *int64            `json:"queue,omitempty"`
 	Keepalive    *string           `json:"keepalive,omitempty"`
 	SingleUse    *bool             `json:"single_use,omitempty"`
 	MinInstances *int64            `json:"min_instances,omitempty"`
 	MaxInstances *int64            `json:"max_instances,omitempty"`
 	Timeout      *string           `json:"timeout,omitempty"`
 	StartTimeout *string           `json:"start_timeout,omitempty"`
-	Env          map[string]string `json:"env,omitempty"` // added to the file's
+	Ready        *string           `json:"ready,omitempty"`
+	Health       *string           `json:"health,omitempty"`
+	Env          map[string]string `json:"env,omitempty"`    // added to the file's
+	Labels       map[string]string `json:"labels,omitempty"` // added to the file's
 }
 
 // table returns the overrides as a TOML document's root.
@@ -37,18 +43,26 @@ func (o *Overrides) table() map[string]any {
 	set(t, "port", o.Port)
 	set(t, "memory", o.Memory)
 	set(t, "cpus", o.CPUs)
+	set(t, "pids", o.Pids)
+	set(t, "disk", o.Disk)
 	set(t, "concurrency", o.Concurrency)
+	set(t, "queue", o.Queue)
 	set(t, "keepalive", o.Keepalive)
 	set(t, "single-use", o.SingleUse)
 	set(t, "min-instances", o.MinInstances)
 	set(t, "max-instances", o.MaxInstances)
 	set(t, "timeout", o.Timeout)
 	set(t, "start-timeout", o.StartTimeout)
+	set(t, "ready", o.Ready)
+	set(t, "health", o.Health)
 	if len(o.Command) > 0 {
 		t["command"] = o.Command
 	}
 	if len(o.Env) > 0 {
 		t["env"] = o.Env
+	}
+	if len(o.Labels) > 0 {
+		t["labels"] = o.Labels
 	}
 	return t
 }
@@ -68,8 +82,8 @@ func (o *Overrides) apply(text []byte) ([]byte, error) {
 	}
 	return edit(text, func(root map[string]any) error {
 		for key, value := range changes {
-			if env, ok := value.(map[string]string); ok {
-				mergeEnv(root, env)
+			if names, ok := value.(map[string]string); ok {
+				mergeInto(root, key, names)
 			} else {
 				root[key] = value
 			}
@@ -78,13 +92,14 @@ func (o *Overrides) apply(text []byte) ([]byte, error) {
 	})
 }
 
-func mergeEnv(root map[string]any, env map[string]string) {
-	table, ok := root["env"].(map[string]any)
+// mergeInto adds names to the table called key.
+func mergeInto(root map[string]any, key string, names map[string]string) {
+	table, ok := root[key].(map[string]any)
 	if !ok {
 		table = map[string]any{}
-		root["env"] = table
+		root[key] = table
 	}
-	for name, value := range env {
+	for name, value := range names {
 		table[name] = value
 	}
 }

@@ -100,7 +100,11 @@ type pinned struct {
 
 // Resolve implements [catalog.Images].
 func (p pinned) Resolve(ctx context.Context, fn *faas.Function) (faas.Image, error) {
-	if img, ok := p.store.imageOf(fn); ok && img.Rootfs != "" {
+	img, ok := p.store.imageOf(fn)
+	if ok && img.Kept != "" {
+		return img, nil // its sandbox has it, or gets it by what it is known by
+	}
+	if ok && img.Rootfs != "" {
 		if _, err := os.Stat(img.Rootfs); err == nil {
 			return img, nil
 		}

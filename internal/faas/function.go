@@ -186,7 +186,18 @@ type ImageConfig struct {
 type Image struct {
 	Digest string // "sha256:..." of everything the function will see
 	Rootfs string // absolute folder, read-only by convention; "" when the sandbox keeps its own images
+	// Kept is what such a sandbox knows the image by: a reference with a
+	// digest, or an ID in its own store, "sha256:...". Config then has the port
+	// alone; the rest is the sandbox's to know.
+	Kept   string `json:",omitempty"`
 	Config ImageConfig
+}
+
+// Kept is an image in a sandbox's own store.
+type Kept struct {
+	ID        string // "sha256:..." in that store
+	Reference string // with a digest, by which a registry has it; "" when none does
+	Port      int    // that it exposes; 0 for none
 }
 
 // A Revision is a Function bound to the content of its image. It is

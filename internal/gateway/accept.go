@@ -19,33 +19,57 @@ const (
 // descriptors or memory is no reason to stop: it waits and tries again, and
 // has idle connections closed meanwhile.
 func (g *Gateway) accept() {
-	var logged time.Time
-	pause := acceptPauseMin
-	for {
-		g.takeSlot()
-		nc, err := g.ln.Accept()
-		if err == nil {
-			pause = acceptPauseMin
-			g.open(nc)
-			continue
+	a := acceptor{g: g, pause: acceptPauseMin}
+	for a.once() {
+	}
+}
+
+type acceptor struct {
+	g      *Gateway
+	pause  time.Duration // after the next failure
+	logged time.Time     // when the last one was
+}
+
+// once takes one connection. It reports whether there may be others.
+func (a *acceptor) once() (more bool) {
+	g := a.g
+	g.takeSlot()
+	var nc net.Conn
+	defer g.contain("accepting a connection", func() {
+		if nc != nil {
+			_ = nc.Close()
 		}
 		<-g.slots
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if exhausted(err) {
-			g.pressed.Store(true)
-		}
-		if time.Since(logged) >= acceptLogEvery {
-			logged = time.Now()
-			g.opts.Logger.Error("cannot accept connections; raise the limit of open files if it stays", "err", err)
-		}
-		select {
-		case <-time.After(pause):
-		case <-g.base.Done():
-		}
-		pause = min(2*pause, acceptPauseMax)
+		more = true
+		a.rest()
+	})
+	nc, err := g.ln.Accept()
+	if err == nil {
+		a.pause = acceptPauseMin
+		g.open(nc)
+		return true
 	}
+	<-g.slots
+	if errors.Is(err, net.ErrClosed) {
+		return false
+	}
+	if exhausted(err) {
+		g.pressed.Store(true)
+	}
+	if time.Since(a.logged) >= acceptLogEvery {
+		a.logged = time.Now()
+		g.opts.Logger.Error("cannot accept connections; raise the limit of open files if it stays", "err", err)
+	}
+	a.rest()
+	return true
+}
+
+func (a *acceptor) rest() {
+	select {
+	case <-time.After(a.pause):
+	case <-a.g.base.Done():
+	}
+	a.pause = min(2*a.pause, acceptPauseMax)
 }
 
 // takeSlot waits until another connection is allowed; those that come

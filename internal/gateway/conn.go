@@ -2,16 +2,13 @@ package gateway
 
 import (
 	"errors"
-	"fmt"
 	"net"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/http1"
 )
 
@@ -83,25 +80,6 @@ func (c *conn) serve() {
 			c.x.refuse(refused)
 		}
 		return
-	}
-}
-
-// contain keeps a fault of ours in the exchange that it struck: its client's
-// connection ends, its instance is given back as broken, everybody else goes on.
-func (c *conn) contain() {
-	fault := recover()
-	if fault == nil {
-		return
-	}
-	c.g.metrics.faults.Inc()
-	c.g.opts.Logger.Error("fault while serving a request; please report it",
-		"function", c.name, "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
-	_, _ = c.watch.end()
-	c.x.hangUp()
-	c.x.release(false)
-	if c.x.s != nil { // it struck an exchange, which is still to be counted
-		c.x.status, c.x.failed, c.x.kind = 500, true, faas.KindInternal
-		c.x.observe()
 	}
 }
 

@@ -25,6 +25,8 @@ type Gateway struct {
 	tick     atomic.Int64 // see sweeper.advance
 	draining atomic.Bool
 	pressed  atomic.Bool // file descriptors or connections have run out
+	made     time.Time
+	faulted  atomic.Int64 // when a fault was last logged, since made; 0 is never
 
 	mu      sync.Mutex
 	conns   []*conn // those that are open
@@ -54,7 +56,7 @@ func New(opts Options) (*Gateway, error) {
 		}
 	}
 	g := &Gateway{
-		opts: opts, ln: ln, metrics: m,
+		opts: opts, ln: ln, metrics: m, made: time.Now(),
 		limits:  http1.Limits{Target: opts.MaxTarget, Fields: opts.MaxFields},
 		idles:   map[*idleConns]struct{}{},
 		emptied: make(chan struct{}),

@@ -53,6 +53,7 @@ func (x *exchange) startPump() {
 // sets the deadlines.
 func (x *exchange) pumpBody() {
 	defer close(x.pump.done)
+	defer x.c.g.contain("reading a request's body", func() { x.c.watch.fire(causeBody, errFault) })
 	in, out, b := &x.c.in, &x.call.to, &x.in
 	for {
 		err := b.gather(in, out)

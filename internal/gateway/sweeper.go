@@ -39,14 +39,7 @@ func (g *Gateway) sweep() {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	for n := 0; ; n++ {
-		s.advance()
-		busy := s.connections()
-		if n%idleEvery == 0 {
-			busy = g.sweepIdle() || busy
-		} else {
-			busy = true
-		}
-		if busy {
+		if s.once(n) {
 			select {
 			case <-ticker.C:
 			case <-g.wake:
@@ -66,6 +59,17 @@ func (g *Gateway) sweep() {
 	}
 }
 
+// once is the nth sweep. It reports whether another is needed soon.
+func (s *sweeper) once(n int) (busy bool) {
+	defer s.g.contain("sweeping", func() { busy = true })
+	s.advance()
+	busy = s.connections()
+	if n%idleEvery != 0 {
+		return true
+	}
+	return s.g.sweepIdle() || busy
+}
+
 // advance moves the clock that deadlines go by.
 func (s *sweeper) advance() {
 	now := time.Now()
@@ -83,13 +87,20 @@ func (s *sweeper) connections() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, c := range g.conns {
-		if c.watch.check(now, draining, pressed) && c.fd >= 0 {
+		if s.check(c, now, draining, pressed) && c.fd >= 0 {
 			s.fds = append(s.fds, unix.PollFd{Fd: int32(c.fd), Events: unix.POLLRDHUP})
 			s.waiting = append(s.waiting, c)
 		}
 	}
 	s.findGone()
 	return len(g.conns) > 0
+}
+
+// check contains a fault that one connection causes: the others have deadlines
+// too.
+func (s *sweeper) check(c *conn, now int64, draining, pressed bool) bool {
+	defer s.g.contain("looking at a connection", nil)
+	return c.watch.check(now, draining, pressed)
 }
 
 // findGone asks the kernel, in one call, which waiting clients have closed.

@@ -48,6 +48,7 @@ func (x *exchange) relay() error {
 	toFunction := make(chan struct{})
 	go func() {
 		defer close(toFunction)
+		defer x.c.g.contain("moving bytes of a tunnel", func() { cutBoth(up.conn, c.to.conn) })
 		half(&up, &c.to)
 	}()
 	down := stream{conn: c.up.Conn, buf: make([]byte, tunnelBuffer), clock: &x.c.g.tick, last: &x.c.watch.last}
@@ -79,8 +80,12 @@ func half(from *stream, to *sink) {
 		}
 		return
 	}
-	_ = from.conn.SetDeadline(past)
-	_ = to.conn.SetDeadline(past)
+	cutBoth(from.conn, to.conn)
+}
+
+func cutBoth(a, b net.Conn) {
+	_ = a.SetDeadline(past)
+	_ = b.SetDeadline(past)
 }
 
 func closeWrite(c net.Conn) bool {

@@ -10,10 +10,9 @@ import (
 
 // Current asks the registry what the tag of fn's image means now and returns
 // the reference with that digest, which means the same for ever. It is ""
-// where there is no tag to ask for: the reference has a digest, or the
-// sandbox keeps images of its own. What is pinned stays as it is.
+// where there is no tag to ask for. What is pinned stays as it is.
 func (s *Store) Current(ctx context.Context, fn *faas.Function) (string, error) {
-	if fn.Image.Scheme != "registry" || keepsOwnImages(fn) {
+	if fn.Image.Scheme != "registry" {
 		return "", nil
 	}
 	ref, err := parseReference(fn.Image.Location)
@@ -22,6 +21,9 @@ func (s *Store) Current(ctx context.Context, fn *faas.Function) (string, error) 
 	}
 	if _, ok := ref.(name.Digest); ok {
 		return "", nil
+	}
+	if keepsOwnImages(fn) {
+		return s.currentKept(ctx, fn, ref)
 	}
 	repo, err := s.registry.Repository(ctx, ref.Context())
 	if err != nil {

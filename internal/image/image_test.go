@@ -280,14 +280,8 @@ func TestUnknownScheme(t *testing.T) {
 	p.refused(p.function("ftp", "x"), faas.KindUnavailable, `no sources of the kind "ftp"`)
 }
 
-func TestForeignImages(t *testing.T) {
+func TestRawVM(t *testing.T) {
 	p := newPlace(t)
-	fn := p.function("registry", "nginx")
-	fn.Sandbox = "docker"
-	img, err := p.store.Resolve(t.Context(), fn)
-	if err != nil || img.Rootfs != "" || !strings.HasPrefix(img.Digest, "sha256:") {
-		t.Errorf("docker: %+v, %v", img, err)
-	}
 	raw := p.function("", "")
 	raw.VM = &faas.VM{Kernel: p.write("kernel", "k", 0o600), Image: p.path("disk")}
 	p.refused(raw, faas.KindInvalid, p.path("disk"))

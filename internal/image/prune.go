@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -40,8 +41,9 @@ func (s *Store) Prune(ctx context.Context, keep []faas.Image, grace time.Duratio
 
 // PruneImages removes images that nobody needs.
 func (s *Store) PruneImages(ctx context.Context, o PruneOptions) (Pruned, error) {
-	p := &pruning{store: s, opts: o, trees: map[string]bool{}, layers: map[string]bool{}}
+	p := &pruning{store: s, opts: o, trees: map[string]bool{}, layers: map[string]bool{}, kept: map[string]bool{}}
 	for _, img := range o.Keep {
+		p.kept[img.Digest] = true
 		if img.Rootfs != "" {
 			p.trees[treeOf(img)] = true
 		}
@@ -57,6 +59,7 @@ type pruning struct {
 	opts   PruneOptions
 	trees  map[string]bool
 	layers map[string]bool
+	kept   map[string]bool // by the image's digest
 	done   Pruned
 }
 
@@ -64,7 +67,7 @@ func (p *pruning) needs(digest string) bool { return p.trees[digest] }
 
 // pins removes the pins that are not needed; the images of the others are.
 func (p *pruning) pins() error {
-	if err := p.bases(); err != nil {
+	if err := errors.Join(p.bases(), p.keptPins()); err != nil {
 		return err
 	}
 	infos, err := p.store.cas.Records(pinKind())
@@ -86,6 +89,27 @@ func (p *pruning) pins() error {
 	}
 	for _, tree := range needed { // only now: a pin that is spared spares no other
 		p.trees[tree] = true
+	}
+	return nil
+}
+
+// keptPins removes the pins of images in sandboxes' own stores that no function
+// is bound to any more.
+func (p *pruning) keptPins() error {
+	infos, err := p.store.cas.Records(keptKind)
+	if err != nil || !p.opts.Loaded {
+		return err
+	}
+	for _, info := range infos {
+		text, err := p.store.cas.Record(keptKind, info.Name)
+		var pin keptPin
+		known := err == nil && json.Unmarshal(text, &pin) == nil
+		if known && p.kept[pin.Image.Digest] || recent(info.Used, p.opts.Grace) {
+			continue
+		}
+		if err := p.store.cas.RemoveRecord(keptKind, info.Name); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -57,11 +57,16 @@ func (s *Store) pinnedImage(ctx context.Context, location string) (imageRecord, 
 // Pull asks the registry what a reference means now, fetches what the store
 // lacks of it, and pins the reference to it. Functions that use the reference
 // are loaded again by whoever watches their Inputs. When it was pinned to the
-// same image before, nothing changes.
+// same image before, nothing changes. What only a sandbox with images of its
+// own uses comes into that one's store, when it is wanted there.
 func (s *Store) Pull(ctx context.Context, reference string) (Listed, error) {
 	ref, err := parseReference(reference)
 	if err != nil {
 		return Listed{}, err
+	}
+	kept, ok, err := s.pullKept(ctx, reference, ref)
+	if _, both := s.pin(ref); err != nil || ok && !both {
+		return kept, wrap(err, "pull image %q", reference)
 	}
 	got, err := s.pulls.do(ctx, ref.Name()+"@", 0, func(ctx context.Context, j *job) (pulled, error) {
 		return s.pullNow(ctx, j, ref, Pin{Asked: true})

@@ -36,6 +36,9 @@ type Options struct {
 	// Patience is how long Resolve waits for an image that is being pulled
 	// before it returns an error of kind busy; the pull goes on. Default 10 s.
 	Patience time.Duration
+	// Keeper tells what sandboxes have that keep images of their own; default:
+	// nobody does, and a registry is asked.
+	Keeper Keeper
 }
 
 func (o *Options) setDefaults() {
@@ -86,6 +89,7 @@ type Store struct {
 	platform platform
 	patience time.Duration
 	registry *registry.Client
+	keeper   Keeper
 	pulls    *pulls
 	flights  flights
 }
@@ -108,6 +112,7 @@ func Open(dir string, opts Options) (*Store, error) {
 		platform: hostPlatform(),
 		patience: opts.Patience,
 		registry: registry.NewClient(opts.Registry),
+		keeper:   opts.Keeper,
 		pulls:    newPulls(),
 	}
 	s.sources = map[string]source{
@@ -150,7 +155,7 @@ func (s *Store) resolve(ctx context.Context, fn *faas.Function) (faas.Image, err
 	case isRawVM(fn):
 		return s.resolveRawVM(ctx, fn)
 	case keepsOwnImages(fn):
-		return referenceImage(fn.Image), nil
+		return s.resolveKept(ctx, fn)
 	}
 	src, ok := s.sources[fn.Image.Scheme]
 	if !ok {
@@ -181,7 +186,9 @@ func (s *Store) Inputs(fn *faas.Function) []string {
 	var paths []string
 	if isRawVM(fn) {
 		paths = append(paths, fn.VM.Kernel, fn.VM.Image)
-	} else if src, ok := s.sources[fn.Image.Scheme]; ok && !keepsOwnImages(fn) {
+	} else if ref, err := parseReference(fn.Image.Location); keepsOwnImages(fn) && err == nil {
+		paths = []string{s.cas.RecordPath(keptKind, pinName(ref))}
+	} else if src, ok := s.sources[fn.Image.Scheme]; ok {
 		paths = src.inputs(fn)
 	}
 	for _, outside := range fn.Files {

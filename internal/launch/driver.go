@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
@@ -29,6 +30,8 @@ type driver struct {
 	probed time.Time // zero: not yet
 	caps   sandbox.Capabilities
 	closed bool
+	// known is caps for who can't wait for a probe; nil before the first.
+	known atomic.Pointer[sandbox.Capabilities]
 }
 
 func (d *driver) capabilities(ctx context.Context) sandbox.Capabilities {
@@ -41,7 +44,9 @@ func (d *driver) capabilities(ctx context.Context) sandbox.Capabilities {
 		// Not under the caller's cancellation: the answer is everybody's.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 		defer cancel()
-		d.caps, d.probed = d.Probe(ctx), time.Now()
+		caps := d.Probe(ctx)
+		d.caps, d.probed = caps, time.Now()
+		d.known.Store(&caps)
 	}
 	return d.caps
 }
@@ -82,13 +87,19 @@ func (l *Launcher) Probe(ctx context.Context) []Status {
 func (l *Launcher) Sandboxes() []string { return slices.Clone(l.order) }
 
 // Estimate returns the bytes that an idle instance of rev is expected to
-// take before one has been measured, 0 when nothing is known.
+// take before one has been measured, 0 when nothing is known. It starts no
+// probe, and waits for none.
 func (l *Launcher) Estimate(rev *faas.Revision) int64 {
-	d, ok := l.drivers[l.choose(rev)]
-	if !ok {
-		return 0
+	name := rev.Function.Sandbox
+	for _, candidate := range l.order {
+		if name != "auto" && name != candidate {
+			continue
+		}
+		if caps := l.drivers[candidate].known.Load(); caps != nil && caps.Works {
+			return caps.MemoryEstimate
+		}
 	}
-	return d.capabilities(context.Background()).MemoryEstimate
+	return 0
 }
 
 // choose resolves the sandbox "auto": the first driver that is listed.
@@ -194,6 +205,23 @@ func (l *Launcher) Prune(keep []faas.Image, grace time.Duration) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// imageKeeper is a driver with a store of images of its own.
+type imageKeeper interface {
+	KeptImage(ctx context.Context, reference string) (faas.Kept, error)
+}
+
+// KeptImage returns what a reference names in a sandbox's own store of images.
+// The error's kind is not-found when that has no such image.
+func (l *Launcher) KeptImage(ctx context.Context, sandbox, reference string) (faas.Kept, error) {
+	d, ok := l.drivers[sandbox]
+	if ok {
+		if k, ok := d.Driver.(imageKeeper); ok {
+			return k.KeptImage(ctx, reference)
+		}
+	}
+	return faas.Kept{}, faas.Errorf(faas.KindNotFound, "sandbox %q keeps no images of its own in this build", sandbox)
 }
 
 // Keep forgets the artifacts of revisions that are not among current.

@@ -256,3 +256,47 @@ func TestRecoverKeepsWhatItCannotUndo(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// stuck is a driver whose probe takes until it is let go.
+type stuck struct {
+	*sandboxtest.Fake
+	probing, let chan struct{}
+}
+
+func (s *stuck) Probe(ctx context.Context) sandbox.Capabilities {
+	close(s.probing)
+	<-s.let
+	return s.Fake.Probe(ctx)
+}
+
+func TestEstimateWaitsForNoProbe(t *testing.T) {
+	driver := &stuck{Fake: sandboxtest.NewFake(sandboxtest.FakeOptions{}), probing: make(chan struct{}), let: make(chan struct{})}
+	l := newPlatform(t).launcher(t, driver)
+	auto := revision(nil)
+	auto.Function.Sandbox = "auto"
+	probed := make(chan struct{})
+	go func() {
+		defer close(probed)
+		l.Probe(context.Background())
+	}()
+	<-driver.probing
+	for _, rev := range []*faas.Revision{revision(nil), auto} {
+		estimated := make(chan int64, 1)
+		go func() { estimated <- l.Estimate(rev) }()
+		select {
+		case bytes := <-estimated:
+			if bytes != 0 {
+				t.Errorf("sandbox %q: estimated %d bytes before anything is known", rev.Function.Sandbox, bytes)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("sandbox %q: the estimate waits for the probe", rev.Function.Sandbox)
+		}
+	}
+	close(driver.let)
+	<-probed
+	for _, rev := range []*faas.Revision{revision(nil), auto} {
+		if bytes := l.Estimate(rev); bytes != 1<<20 {
+			t.Errorf("sandbox %q: estimated %d bytes once it is known", rev.Function.Sandbox, bytes)
+		}
+	}
+}

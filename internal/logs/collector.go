@@ -25,6 +25,7 @@ type Options struct {
 	Retain      int           // ended instances whose files are kept, per function, 20 by default
 	RemovedAge  time.Duration // for how long the files of a removed function are kept, 24 h by default
 	RemovedSize int64         // bytes of disk for those of all removed functions, 64 MiB by default
+	TotalSize   int64         // bytes of disk for all files, 1 GiB or a twentieth of the disk by default, whichever is less
 	Logger      *slog.Logger
 	subscribers int // lines buffered for each follower
 }
@@ -32,7 +33,8 @@ type Options struct {
 // A Collector reads the output of instances into files. Its methods may be
 // called concurrently.
 type Collector struct {
-	opts Options
+	opts  Options
+	total total
 
 	mu      sync.Mutex
 	streams map[string]*Stream // by instance
@@ -50,9 +52,6 @@ func New(opts Options) (*Collector, error) {
 	if opts.RemovedAge == 0 {
 		opts.RemovedAge = 24 * time.Hour
 	}
-	if opts.RemovedSize == 0 {
-		opts.RemovedSize = 64 << 20
-	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -60,7 +59,19 @@ func New(opts Options) (*Collector, error) {
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create log folder: %w", err)
 	}
-	return &Collector{opts: opts, streams: map[string]*Stream{}, follows: map[*follower]struct{}{}}, nil
+	if opts.TotalSize == 0 {
+		var err error
+		if opts.TotalSize, err = defaultTotal(opts.Dir); err != nil {
+			return nil, err
+		}
+	}
+	if opts.RemovedSize == 0 {
+		opts.RemovedSize = min(64<<20, opts.TotalSize/4)
+	}
+	c := &Collector{opts: opts, streams: map[string]*Stream{}, follows: map[*follower]struct{}{}}
+	c.total.limit = max(opts.TotalSize-opts.RemovedSize, 0)
+	c.total.above.Store(c.total.limit)
+	return c, nil
 }
 
 // Open makes the FIFO at path unless it exists, and begins to read it as the
@@ -80,7 +91,7 @@ func (c *Collector) Open(function, instance, path string) (*Stream, error) {
 	s := &Stream{
 		collector: c, function: function, instance: instance,
 		path: path, pipe: pipe, done: make(chan struct{}),
-		file: &rotating{path: c.file(function, instance), limit: c.opts.FileSize},
+		file: &rotating{path: c.file(function, instance), limit: c.opts.FileSize, wrote: c.wrote},
 	}
 	c.mu.Lock()
 	c.streams[instance] = s

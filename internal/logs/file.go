@@ -33,7 +33,9 @@ type rotating struct {
 	limit  int64
 	file   *os.File
 	size   int64
-	failed bool // the last write failed; said once
+	before int64       // size of the generation before, as far as it is known
+	wrote  func(int64) // is told by how many bytes the files have grown
+	failed bool        // the last write failed; said once
 }
 
 func (r *rotating) write(e Entry) error {
@@ -42,6 +44,7 @@ func (r *rotating) write(e Entry) error {
 	}
 	n, err := r.file.WriteString(e.Time.Format(timeFormat) + " " + e.Text + "\n")
 	r.size += int64(n)
+	r.wrote(int64(n))
 	if err != nil {
 		return r.fail(err)
 	}
@@ -69,6 +72,9 @@ func (r *rotating) open() error {
 		return err
 	}
 	r.file, r.size = file, info.Size()
+	if r.size == 0 {
+		r.wrote(blockSize) // it takes that from its first byte on
+	}
 	return nil
 }
 
@@ -83,6 +89,8 @@ func (r *rotating) rotate() error {
 	if err := r.close(); err != nil {
 		return err
 	}
+	r.wrote(-r.before)
+	r.before = r.size
 	return os.Rename(r.path, r.path+rotatedSuffix)
 }
 

@@ -101,8 +101,13 @@ func moveAside(path, dir string) error {
 }
 
 // Prune deletes what [Collector.Keep] has set aside too long ago, or is too
-// much.
+// much, and what is too much of the files of all functions together: see
+// Options.TotalSize.
 func (c *Collector) Prune() error {
+	return errors.Join(c.pruneRemoved(), c.bound())
+}
+
+func (c *Collector) pruneRemoved() error {
 	root := filepath.Join(c.opts.Dir, removedFolder)
 	entries, err := os.ReadDir(root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -143,8 +148,11 @@ func sizeOf(dir string) int64 {
 	}
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil {
-			size += (info.Size() + blockSize - 1) / blockSize * blockSize
+			size += onDisk(info)
 		}
 	}
 	return size
 }
+
+// onDisk is about what a file takes of the disk.
+func onDisk(info os.FileInfo) int64 { return (info.Size() + blockSize - 1) / blockSize * blockSize }

@@ -176,6 +176,53 @@ func TestDeployedImagesOutliveTheirPrune(t *testing.T) {
 		}
 	}
 	n.pruneImages(t.Context(), 0)
+	if kept := keptTrees(t, n); kept["one"] || !kept["two"] || !kept["three"] {
+		t.Errorf("kept are %v, want two and three", kept)
+	}
+}
+
+// TestImagesInUseOutliveTheirPrune has an instance of a revision that is long
+// replaced serve on.
+func TestImagesInUseOutliveTheirPrune(t *testing.T) {
+	fake := newFake(nil)
+	n, client := run(t, options(t, "", fake), fake)
+	var lease interface{ Release(bool) }
+	for _, content := range []string{"one", "two", "three", "four"} {
+		if _, err := client.Deploy(t.Context(), bundle(t, "f", content, "")); err != nil {
+			t.Fatal(err)
+		}
+		if content == "two" {
+			continue
+		}
+		rev, err := n.catalog.Lookup("f")
+		if err != nil {
+			t.Fatal(err)
+		}
+		held, err := n.pool.Acquire(t.Context(), rev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if content == "one" {
+			lease = held // a long stream
+		} else {
+			held.Release(true)
+		}
+	}
+	n.pruneImages(t.Context(), 0)
+	if kept := keptTrees(t, n); !kept["one"] || kept["two"] || !kept["three"] || !kept["four"] {
+		t.Errorf("beside an instance of one, kept are %v", kept)
+	}
+	lease.Release(true)
+	waitUntil(t, "stopped", func() bool { return len(n.pool.Revisions()) == 1 })
+	n.pruneImages(t.Context(), 0)
+	if kept := keptTrees(t, n); kept["one"] {
+		t.Error("the image of one is kept for nobody")
+	}
+}
+
+// keptTrees returns the contents of the programs that are in the store.
+func keptTrees(t *testing.T, n *Node) map[string]bool {
+	t.Helper()
 	kept := map[string]bool{}
 	trees, err := filepath.Glob(filepath.Join(n.opts.Dirs.StateDir, "store", "trees", "*", "rootfs", "program"))
 	if err != nil {
@@ -188,9 +235,7 @@ func TestDeployedImagesOutliveTheirPrune(t *testing.T) {
 		}
 		kept[string(content)] = true
 	}
-	if kept["one"] || !kept["two"] || !kept["three"] {
-		t.Errorf("kept are %v, want two and three", kept)
-	}
+	return kept
 }
 
 func TestDeploysWhileThePlatformStops(t *testing.T) {

@@ -24,7 +24,9 @@ const (
 // makeCatalog makes the image store and the catalog of what is deployed and of
 // the functions folder.
 func (n *Node) makeCatalog(reg *prometheus.Registry) error {
-	store, err := image.Open(filepath.Join(n.opts.Dirs.StateDir, "store"), image.Options{Logger: n.opts.Logger, Registerer: reg})
+	store, err := image.Open(filepath.Join(n.opts.Dirs.StateDir, "store"), image.Options{
+		Logger: n.opts.Logger, Registerer: reg, Keeper: n.launcher.KeptImage,
+	})
 	if err != nil {
 		return err
 	}
@@ -111,13 +113,25 @@ func (n *Node) prune(ctx context.Context) {
 	}
 }
 
-// pruneImages gives up images that are neither served nor where a rollback
-// leads, and that nobody has wanted for grace. Instances of replaced revisions
-// have long ended, or hold open what they use, by then.
+// pruneImages gives up images that nobody needs and nobody has wanted for
+// grace.
 func (n *Node) pruneImages(ctx context.Context, grace time.Duration) {
-	keep := append(n.catalog.Snapshot().Images(), n.deployed.KeptImages()...)
+	keep := n.neededImages()
 	_, err := n.images.Prune(ctx, keep, grace)
 	if err = errors.Join(err, n.launcher.Prune(keep, grace)); err != nil && ctx.Err() == nil {
 		n.opts.Logger.Warn("cannot prune images", "err", err)
 	}
+}
+
+// neededImages are those that are served, that a rollback leads to, and that
+// instances of replaced revisions have as their root: one that serves a long
+// stream may live for days.
+func (n *Node) neededImages() []faas.Image {
+	// In this order: what is replaced meanwhile is still among the first.
+	images := n.catalog.Snapshot().Images()
+	images = append(images, n.deployed.KeptImages()...)
+	for _, rev := range n.pool.Revisions() {
+		images = append(images, rev.Image)
+	}
+	return images
 }

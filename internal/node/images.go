@@ -34,13 +34,13 @@ func (b *backend) PruneImages(ctx context.Context, all bool) (control.PrunedImag
 	if !b.admin.ready.Load() {
 		return control.PrunedImages{}, faas.Errorf(faas.KindBusy, "the platform has not loaded its functions yet; prune again in a moment")
 	}
-	keep := append(b.catalog.Snapshot().Images(), b.deployed.KeptImages()...)
 	for _, st := range b.pool.Snapshot() {
 		if old(st) {
 			return control.PrunedImages{}, faas.Errorf(faas.KindBusy,
 				"instances of an older revision of function %q are still at work on its image; prune again in a moment", st.Function)
 		}
 	}
+	keep := (*Node)(b).neededImages()
 	p, err := b.images.PruneImages(ctx, image.PruneOptions{Keep: keep, Asked: all, Loaded: true})
 	return prunedImages(p), errors.Join(err, b.launcher.Prune(keep, 0))
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/unifaas/unifaas/internal/deploy"
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/gateway"
+	"github.com/unifaas/unifaas/internal/host/cgroup"
 	"github.com/unifaas/unifaas/internal/image"
 	"github.com/unifaas/unifaas/internal/launch"
 	"github.com/unifaas/unifaas/internal/logs"
@@ -42,6 +43,7 @@ type Node struct {
 	opts     Options
 	started  time.Time
 	state    *state
+	groups   *cgroup.Parent
 	logs     *logs.Collector
 	launcher *launch.Launcher
 	preparer *preparer
@@ -92,6 +94,8 @@ func (n *Node) makeState(*prometheus.Registry) error {
 	}
 	n.state = st
 	n.onStop(func(context.Context) error { st.close(); return nil })
+	n.groups = cgroup.NewParent("unifaas-" + st.node)
+	n.onStop(n.leaveGroup) // after all instances and what the drivers keep beside them
 	return nil
 }
 
@@ -114,7 +118,7 @@ func (n *Node) makeLauncher(reg *prometheus.Registry) (err error) {
 }
 
 func (n *Node) makePool(reg *prometheus.Registry) error {
-	machine := instancesMemory(n.state.node)
+	machine := instancesMemory(n.groups, n.opts.Logger)
 	reserve := int64(n.opts.Config.ReserveMemory) << 20
 	if reserve == 0 {
 		total, err := machine.Total()

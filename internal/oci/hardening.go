@@ -2,6 +2,7 @@ package oci
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/moby/profiles/seccomp"
@@ -35,6 +36,17 @@ func MaskedPaths() []string {
 		"/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
 		"/sys/devices/virtual/powercap", "/sys/firmware",
 	}, throttles...)
+}
+
+// Sysctls returns the kernel's settings in an instance's namespaces that are
+// not as the kernel begins: every port may be listened on without a capability,
+// since images of web servers say 80. Docker also lets every group make ping
+// sockets; a function has nobody to ping.
+func Sysctls() map[string]string {
+	if _, err := os.Stat("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err != nil {
+		return nil // Linux before 4.11; a runtime would refuse
+	}
+	return map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"}
 }
 
 // ReadonlyPaths returns what a function can read and not change: Docker's

@@ -23,6 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // A launcher starts scripted instances and watches the pool's promises.
 type launcher struct {
 	delay  time.Duration
+	hang   string                                 // the function whose starts never end by themselves
 	script func(ctx context.Context, n int) error // nil: every start succeeds
 	born   func(*fake)                            // prepares an instance before it is handed over
 
@@ -43,7 +44,7 @@ func (l *launcher) Launch(ctx context.Context, rev *faas.Revision) (sandbox.Inst
 	l.peak = max(l.peak, l.running)
 	l.order = append(l.order, rev.Function.Ref.Name)
 	l.mu.Unlock()
-	err := l.pass(ctx, n)
+	err := l.pass(ctx, rev, n)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.running--
@@ -61,7 +62,11 @@ func (l *launcher) Launch(ctx context.Context, rev *faas.Revision) (sandbox.Inst
 	return i, nil
 }
 
-func (l *launcher) pass(ctx context.Context, n int) error {
+func (l *launcher) pass(ctx context.Context, rev *faas.Revision, n int) error {
+	if rev.Function.Ref.Name == l.hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	if l.delay > 0 {
 		select {
 		case <-time.After(l.delay):

@@ -30,12 +30,15 @@ func (x *index) lookup(key groupKey) *group {
 
 // create returns rev's group, made unless another call was faster.
 func (x *index) create(p *Pool, rev *faas.Revision) *group {
+	estimate := p.opts.estimate(rev)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.createLocked(p, rev)
+	return x.createLocked(p, rev, estimate)
 }
 
-func (x *index) createLocked(p *Pool, rev *faas.Revision) *group {
+// createLocked is given the estimate: whoever makes it may take time, which
+// nobody must spend under a lock that every request needs.
+func (x *index) createLocked(p *Pool, rev *faas.Revision, estimate int64) *group {
 	key := keyOf(rev)
 	if g := x.groups[key]; g != nil {
 		return g
@@ -56,7 +59,7 @@ func (x *index) createLocked(p *Pool, rev *faas.Revision) *group {
 	if bytes, ok := h.remembered(key.digest); ok {
 		g.footprint.set(bytes, true)
 	} else {
-		g.footprint.set(p.opts.Estimate(rev), false)
+		g.footprint.set(estimate, false)
 	}
 	x.groups[key] = g
 	return g

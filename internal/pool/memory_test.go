@@ -41,6 +41,35 @@ func TestMemoryBoundsStarts(t *testing.T) {
 	})
 }
 
+// Whoever estimates may have to ask a sandbox that is stuck.
+func TestEstimatesAreMadeWithoutLocks(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{}
+		var p *Pool
+		asked := 0
+		p = newPool(t, l, func(o *Options) {
+			o.Estimate = func(*faas.Revision) int64 {
+				asked++
+				for name, mu := range map[string]interface {
+					TryLock() bool
+					Unlock()
+				}{"index": &p.index.mu, "pool": &p.mu} {
+					if !mu.TryLock() {
+						t.Errorf("an estimate is asked for while the lock of the %s is held", name)
+						continue
+					}
+					mu.Unlock()
+				}
+				return 0
+			}
+		})
+		p.SetRevisions([]*faas.Revision{function("warm", func(f *faas.Function) { f.MinInstances = 1 })})
+		synctest.Wait()
+		serve(t, p, function("f"))
+		equal(t, "estimates", asked, 2)
+	})
+}
+
 func TestIdleInstancesMakeRoomOldestFirst(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		l := &launcher{born: func(f *fake) { f.stopFor = 100 * time.Millisecond }}

@@ -35,10 +35,13 @@ type Options struct {
 	// Reserve is what is kept free for everything else, in bytes.
 	Reserve int64
 	// Estimate returns what an idle instance of a revision takes, in bytes,
-	// before one has been measured. Nil means 32 MiB.
+	// before one has been measured, 0 when it does not know. Nil, like 0,
+	// means 32 MiB. A request waits for its answer.
 	Estimate func(*faas.Revision) int64
 
-	// StartParallelism bounds starts in progress. Default: GOMAXPROCS.
+	// StartParallelism bounds starts in progress: those of one function, and
+	// of all functions those that have not yet run for a second. Default:
+	// GOMAXPROCS.
 	StartParallelism int
 	// StopParallelism bounds stops in progress. Default: twice GOMAXPROCS.
 	StopParallelism int
@@ -71,13 +74,19 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.QueueTimeout, 5*time.Minute)
 	setDefault(&o.MeasureEvery, 10*time.Second)
 	setDefault(&o.HealthEvery, 5*time.Second)
-	if o.Estimate == nil {
-		o.Estimate = func(*faas.Revision) int64 { return defaultEstimate }
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o
+}
+
+func (o *Options) estimate(rev *faas.Revision) int64 {
+	if o.Estimate != nil {
+		if bytes := o.Estimate(rev); bytes > 0 {
+			return bytes
+		}
+	}
+	return defaultEstimate
 }
 
 func setDefault[T int | time.Duration](v *T, value T) {

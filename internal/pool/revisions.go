@@ -23,14 +23,18 @@ func (p *Pool) SetRevisions(current []*faas.Revision) {
 
 // redeploy replaces what is current and returns what follows for each group.
 func (p *Pool) redeploy(next map[faas.Ref]*faas.Revision) map[*group]effects {
+	warm := make(map[*faas.Revision]int64) // what is kept warm, with its estimates
+	for _, rev := range next {
+		if rev.Function.MinInstances > 0 {
+			warm[rev] = p.opts.estimate(rev)
+		}
+	}
 	x := &p.index
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.current = next
-	for _, rev := range next {
-		if rev.Function.MinInstances > 0 {
-			x.createLocked(p, rev)
-		}
+	for rev, estimate := range warm {
+		x.createLocked(p, rev, estimate)
 	}
 	changes := make(map[*group]effects, len(x.groups))
 	for key, g := range x.groups {
@@ -76,4 +80,19 @@ func (p *Pool) Adopt(rev *faas.Revision, inst sandbox.Instance) {
 	g.mu.Unlock()
 	p.watch(i)
 	p.apply(g, fx)
+}
+
+// Revisions returns the revisions of which an instance lives or starts, or
+// that a request waits for: what they are made of is still needed, deployed or
+// not.
+func (p *Pool) Revisions() []*faas.Revision {
+	var needed []*faas.Revision
+	for _, g := range p.index.all() {
+		g.mu.Lock()
+		if len(g.instances)+len(g.starts)+g.waiters.n > 0 {
+			needed = append(needed, g.rev)
+		}
+		g.mu.Unlock()
+	}
+	return needed
 }

@@ -8,11 +8,20 @@ import (
 // others on the machine may have given some back.
 const starvedRetry = time.Second
 
+// placeHeld is how long a start holds its place at most. Places keep the
+// processors from being shared among more starts than there are of them; a
+// start that takes this long waits for something else, such as a function
+// that never listens, and must not keep others waiting. It is longer than a
+// start takes whose work is its own, so that a burst is not run more widely
+// than the bound says.
+const placeHeld = time.Second
+
 // A schedule shares the places for starts among functions, in turn. It is
 // guarded by Pool.mu.
 type schedule struct {
 	rings   [priorities][]*group // whose head is next
 	running int                  // starts in progress
+	placed  int                  // those of them that hold a place
 	pending int64                // bytes they are expected to take
 	retry   *time.Timer
 }
@@ -66,7 +75,7 @@ func (p *Pool) turn(pr priority) bool {
 	s := &p.schedule
 	var lacking []*group
 	var held int64
-	for s.running < p.opts.StartParallelism && len(s.rings[pr]) > 0 {
+	for s.placed < p.opts.StartParallelism && len(s.rings[pr]) > 0 {
 		g := s.rings[pr][0]
 		s.rings[pr] = s.rings[pr][1:]
 		switch p.tryStart(g, pr, &held) {
@@ -104,15 +113,37 @@ func (p *Pool) mayStart(g *group, pr priority) bool {
 	var fx effects
 	g.mu.Lock()
 	wanted := g.wants(pr, time.Now()) > 0
+	// What gives places back must not thereby get more of the machine than it
+	// had with them: one function's starts are as bounded as all places are.
+	place := len(g.starts) < p.opts.StartParallelism
 	room := g.headroom() > 0
-	if wanted && !room && pr == forRequests {
+	if wanted && place && !room && pr == forRequests {
 		g.makeRoom(&fx)
 	}
 	g.mu.Unlock()
 	for _, i := range fx.stop {
 		p.stopInBackground(i)
 	}
-	return wanted && room
+	return wanted && room && place
+}
+
+// yield takes s's place back, if it holds it still, for whoever wants one.
+func (p *Pool) yield(s *start) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.free(s) {
+		p.dispatch()
+	}
+}
+
+// free reports whether s held a place until now.
+func (p *Pool) free(s *start) bool {
+	if !s.placed {
+		return false
+	}
+	s.placed = false
+	p.schedule.placed--
+	return true
 }
 
 func (p *Pool) retryLater() {

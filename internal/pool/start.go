@@ -16,6 +16,7 @@ type start struct {
 	cancel   context.CancelFunc
 	canceled bool // nobody wants it any more; guarded by group.mu
 	need     int64
+	placed   bool // it holds a place; guarded by Pool.mu
 }
 
 // begin starts an instance of g, with Pool.mu held, unless g has been closed
@@ -28,9 +29,10 @@ func (p *Pool) begin(g *group, pr priority, need int64) bool {
 		return false
 	}
 	ctx, cancel := p.startContext(g.rev)
-	s := &start{began: now, failures: g.backoff.failures, cancel: cancel, need: need}
+	s := &start{began: now, failures: g.backoff.failures, cancel: cancel, need: need, placed: true}
 	g.starts = append(g.starts, s)
 	p.schedule.running++
+	p.schedule.placed++
 	p.schedule.pending += need
 	p.work.add()
 	go p.runStart(ctx, g, s)
@@ -47,6 +49,8 @@ func (p *Pool) startContext(rev *faas.Revision) (context.Context, context.Cancel
 func (p *Pool) runStart(ctx context.Context, g *group, s *start) {
 	defer p.work.done()
 	defer s.cancel()
+	overdue := time.AfterFunc(placeHeld, func() { p.yield(s) })
+	defer overdue.Stop()
 	inst, err := p.opts.Launcher.Launch(ctx, g.rev)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = &faas.Error{Kind: faas.KindTimeout, Err: err, Message: "it was not ready within " + g.rev.Function.StartTimeout.String()}
@@ -61,6 +65,7 @@ func (p *Pool) runStart(ctx context.Context, g *group, s *start) {
 	}
 	p.mu.Lock()
 	p.schedule.running--
+	p.free(s)
 	p.schedule.pending -= s.need
 	p.mu.Unlock()
 	p.kick(g)

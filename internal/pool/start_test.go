@@ -16,7 +16,7 @@ import (
 
 func TestStartsAreBoundedAndShared(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		l := &launcher{delay: time.Second}
+		l := &launcher{delay: 900 * time.Millisecond}
 		p := newPool(t, l, func(o *Options) { o.StartParallelism = 2 })
 		noisy, quiet := function("noisy"), function("quiet")
 		burst := send(p, noisy, 20)
@@ -31,6 +31,46 @@ func TestStartsAreBoundedAndShared(t *testing.T) {
 		equal(t, "peak", l.peakStarts(), 2)
 		equal(t, "launches", l.count(), 21)
 		for _, r := range append(burst, single...) {
+			r.lease.Release(true)
+		}
+	})
+}
+
+// A function that never listens holds places for a moment only, and no more
+// starts than there are places.
+func TestHungStartsDoNotHoldUpOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		hung, quiet := function("hung"), function("quiet")
+		l := &launcher{delay: 150 * time.Millisecond}
+		l.hang = hung.Function.Ref.Name
+		p := newPool(t, l, func(o *Options) { o.StartParallelism = 2 })
+		waiting := send(p, hung, 5)
+		began := time.Now()
+		serve(t, p, quiet)
+		equal(t, "a cold start beside hung ones took", time.Since(began), placeHeld+150*time.Millisecond)
+		equal(t, "launches of the function that hangs", strings.Count(l.sequence(), "hung"), 2)
+		began = time.Now()
+		serve(t, p, function("other"))
+		equal(t, "the next one took", time.Since(began), 150*time.Millisecond)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		equal(t, "told of the timeout", doneCount(waiting), 5)
+		equal(t, "places held at the end", p.schedule.placed, 0)
+	})
+}
+
+// A burst of one function whose starts take long is not run more widely
+// because each gives its place back.
+func TestSlowStartsAreBoundedToo(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{delay: 3 * time.Second}
+		p := newPool(t, l, func(o *Options) { o.StartParallelism = 2 })
+		rs := send(p, function("f"), 6)
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		equal(t, "served", doneCount(rs), 6)
+		equal(t, "peak", l.peakStarts(), 2)
+		for _, r := range rs {
 			r.lease.Release(true)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/pelletier/go-toml/v2"
 	"go.uber.org/goleak"
 
@@ -114,16 +116,42 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-func TestParseRollup(t *testing.T) {
-	const text = "00400000-7fff00000000 ---p 00000000 00:00 0 [rollup]\nRss: 9000 kB\nPss: 7000 kB\n" +
-		"Private_Clean:      1024 kB\nPrivate_Dirty:      2048 kB\nPrivate_Hugetlb:       0 kB\n"
-	if p, err := parseRollup(text); err != nil || p.clean != 1 || p.dirty != 2 {
-		t.Errorf("%+v, %v", p, err)
+func TestParseMaps(t *testing.T) {
+	const text = "00400000-00600000 r-xp 00000000 fe:00 12 /function with a space\nRss: 9000 kB\nPrivate_Clean:      1024 kB\nPrivate_Dirty:      2048 kB\nPrivate_Hugetlb:       0 kB\nVmFlags: rd ex\n" +
+		"c000000000-c000400000 rw-p 00000000 00:00 0 [anon: Go: heap]\nPrivate_Clean:      512 kB\nPrivate_Dirty:      1024 kB\n"
+	p, err := parseMaps(text)
+	if diff := cmp.Diff(private{clean: 1.5, dirty: 3, cached: 1}, p, cmp.AllowUnexported(private{})); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	for _, bad := range []string{"", "Private_Clean: 1 kB\n", "Private_Clean: much\nPrivate_Dirty: 1 kB\n"} {
-		if _, err := parseRollup(bad); err == nil {
+	for _, bad := range []string{"", "Private_Clean: 1 kB\n", "Private_Clean: much kB\nPrivate_Dirty: 1 kB\n", "\n"} {
+		if _, err := parseMaps(bad); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
+	}
+	own, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := parseMaps(string(own)); err != nil || p.dirty <= 0 || p.cached > p.clean {
+		t.Errorf("of this process: %+v, %v", p, err)
+	}
+}
+
+// TestOneInstanceIsNotJudged: a program's file in the kernel's cache is no
+// instance's own, but what is left out is told.
+func TestOneInstanceIsNotJudged(t *testing.T) {
+	rows := instanceRows("memory", private{clean: 5, dirty: 2.75, cached: 5, processes: 2}, []private{{dirty: 3, processes: 2}, {clean: 1, dirty: 3, processes: 2}})
+	var got []string
+	for _, r := range rows {
+		got = append(got, fmt.Sprintf("%s: %v, judged: %v", r.Name, r.Ours, r.Target != nil))
+	}
+	want := []string{
+		"memory: 3.5, judged: true",
+		"memory, alone, without cached pages of files: 2.75, judged: false",
+		"memory, alone, program text counted: 7.75, judged: false",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
 	}
 }
 
@@ -179,6 +207,8 @@ func TestSoakRow(t *testing.T) {
 	}
 	good := load.Result{Due: 5000 * 300, Answered: 5000 * 300, Elapsed: 300 * time.Second}
 	slow := load.Result{Due: 5000 * 300, Answered: 3000 * 300, Elapsed: 300 * time.Second}
+	failing := good
+	failing.Answered, failing.Failed = good.Answered-1, 1
 	for _, c := range []struct {
 		name   string
 		rise   float64
@@ -189,7 +219,8 @@ func TestSoakRow(t *testing.T) {
 		{"flat", 0, good, 5000, false},
 		{"a leak", 8, good, 5000, true},
 		{"flat, but not at the rate", 0, slow, 5000, true},
-		{"flat, at less than the machine can do", 0, slow, 3000, false},
+		{"flat, at less than the machine can do", 0, slow, 3000, true},
+		{"flat, but a request failed", 0, failing, 5000, true},
 	} {
 		if row := soakRow("soak", series(c.rise), c.result, c.rate, 5000); row.Missed() != c.missed {
 			t.Errorf("%s: missed is %v: %+v", c.name, row.Missed(), row)

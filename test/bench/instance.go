@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,10 +31,17 @@ const (
 // A private is the memory of an instance that nobody else has, in MiB.
 type private struct {
 	clean, dirty float64
-	processes    int
+	// cached is the part of clean that is files': pages of the kernel's cache
+	// that no other process happens to have mapped. They are there for the next
+	// instance, too, and the kernel takes them back without writing anything.
+	cached    float64
+	processes int
 }
 
 func (p private) sum() float64 { return p.clean + p.dirty }
+
+// own is what would go with the instance.
+func (p private) own() float64 { return p.sum() - p.cached }
 
 // instance measures the memory of an idle instance that has served.
 func (b *bench) instance(ctx context.Context) ([]measure.Row, error) {
@@ -60,14 +68,27 @@ func (b *bench) instance(ctx context.Context) ([]measure.Row, error) {
 	if len(together) == 0 {
 		return missing(err), err
 	}
+	return instanceRows(name, alone, together), err
+}
+
+// instanceRows judges what each of several instances has to itself, as a
+// machine with instances of a function has it, and tells beside it what a
+// single one has, with and without the program's own pages.
+func instanceRows(name string, alone private, together []private) []measure.Row {
 	var sums, dirty measure.Sample
 	for _, p := range together {
 		sums, dirty = append(sums, p.sum()), append(dirty, p.dirty)
 	}
-	row := measure.Limit(name, "MiB", sums, privateLimitMiB).Noted(
-		"%d instances of one program, %d processes each; dirty %.2f MiB; the first while it was alone %.2f MiB, dirty %.2f",
-		len(together), together[0].processes, dirty.Median(), alone.sum(), alone.dirty)
-	return []measure.Row{row}, err
+	single := func(what string, value float64) measure.Row {
+		return measure.Limit(name+", "+what, "MiB", measure.Sample{value}, privateLimitMiB).Unjudged()
+	}
+	return []measure.Row{
+		measure.Limit(name, "MiB", sums, privateLimitMiB).Noted("%d instances of one program, %d processes each; dirty %.2f MiB",
+			len(together), together[0].processes, dirty.Median()),
+		single("alone, without cached pages of files", alone.own()).Noted("dirty %.2f MiB", alone.dirty),
+		single("alone, program text counted", alone.sum()).Noted(
+			"%.2f MiB are pages of the program's file in the kernel's cache, which count as private while nobody else runs it", alone.cached),
+	}
 }
 
 func measured(n int) string { return fmt.Sprintf("m%d", n) }
@@ -148,18 +169,19 @@ func privateOf(id string) (sum private, err error) {
 		if err != nil {
 			return sum, err
 		}
-		rollup, err := os.ReadFile(filepath.Join(filepath.Dir(group), "smaps_rollup"))
+		maps, err := os.ReadFile(filepath.Join(filepath.Dir(group), "smaps"))
 		if gone(err) {
 			continue
 		}
 		if err != nil {
 			return sum, err
 		}
-		one, err := parseRollup(string(rollup))
+		one, err := parseMaps(string(maps))
 		if err != nil {
 			return sum, err
 		}
-		sum.clean, sum.dirty, sum.processes = sum.clean+one.clean, sum.dirty+one.dirty, sum.processes+1
+		sum.clean, sum.dirty, sum.cached = sum.clean+one.clean, sum.dirty+one.dirty, sum.cached+one.cached
+		sum.processes++
 	}
 	if sum.processes == 0 {
 		return sum, errors.New("no process is in a control group of its name")
@@ -170,30 +192,41 @@ func privateOf(id string) (sum private, err error) {
 // gone tells of a process that has ended meanwhile.
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) }
 
-// parseRollup reads /proc/PID/smaps_rollup, proc_pid_smaps(5): values are in
-// KiB. Huge pages of hugetlbfs, which are counted beside, are dirty ones.
-func parseRollup(text string) (p private, err error) {
-	found := 0
+// parseMaps reads /proc/PID/smaps, proc_pid_smaps(5): a line for each mapping
+// and below it what it takes, in KiB. Huge pages of hugetlbfs, which are counted
+// beside, are dirty ones.
+func parseMaps(text string) (p private, err error) {
+	found, file := 0, false
 	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(line, ":")
+		words := strings.Fields(line)
+		if len(words) < 2 {
+			return p, fmt.Errorf("strange line %q in a process's memory map", line)
+		}
+		if !strings.HasSuffix(words[0], ":") { // address perms offset device inode path
+			file = len(words) >= 5 && words[4] != "0"
+			continue
+		}
 		var into *float64
-		switch name {
-		case "Private_Clean":
+		switch words[0] {
+		case "Private_Clean:":
 			into, found = &p.clean, found+1
-		case "Private_Dirty":
+		case "Private_Dirty:":
 			into, found = &p.dirty, found+1
-		case "Private_Hugetlb":
+		case "Private_Hugetlb:":
 			into = &p.dirty
 		default:
 			continue
 		}
-		var kib float64
-		if _, err := fmt.Sscanf(strings.TrimSpace(value), "%f kB", &kib); err != nil {
+		kib, err := strconv.ParseFloat(words[1], 64)
+		if err != nil {
 			return p, fmt.Errorf("read %q of a process's memory: %w", strings.TrimSpace(line), err)
 		}
 		*into += kib / 1024
+		if file && into == &p.clean {
+			p.cached += kib / 1024
+		}
 	}
-	if found != 2 {
+	if found == 0 || found%2 != 0 {
 		return p, errors.New("a process's memory map has no Private_Clean or Private_Dirty")
 	}
 	return p, nil

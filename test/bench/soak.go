@@ -111,12 +111,23 @@ func soakRow(name string, rss measure.Sample, r load.Result, rate, stated int) m
 	if r.FirstError != nil {
 		row = row.Noted("first failure: %v", r.FirstError)
 	}
-	switch {
-	case rate < stated:
-		row = row.Noted("this machine can't serve %d requests/s this way", stated)
-	case r.Achieved() < enough*float64(stated) || math.IsNaN(r.Achieved()):
-		row = row.Noted("the rate was not reached")
+	if why := notSteady(r, rate, stated); why != "" {
+		row = row.Noted("%s", why)
 		row.Valid = false
 	}
 	return row
+}
+
+// notSteady says why r is not the load that memory is to be judged under, ""
+// if it is.
+func notSteady(r load.Result, rate, stated int) string {
+	switch {
+	case rate < stated:
+		return fmt.Sprintf("this machine can't serve %d requests/s this way", stated)
+	case r.Achieved() < enough*float64(stated) || math.IsNaN(r.Achieved()):
+		return "the rate was not reached"
+	case r.Failed > 0:
+		return "requests failed"
+	}
+	return ""
 }

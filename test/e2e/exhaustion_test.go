@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -39,9 +40,13 @@ func (s shortage) suffer(t *testing.T) {
 	s.begin()
 	ending := sync.OnceFunc(s.end)
 	defer ending()
+	var got refusals
 	loads := []*load{
-		startFresh(p.at(warm, "/hello"), 4),
-		startLoad(p.at(cold, "/hello"), 2, 20*time.Millisecond, nil),
+		startLoad(p.at(warm, "/hello"), 4, 10*time.Millisecond, func(a answer) error {
+			httpClient.CloseIdleConnections() // a connection for each request
+			return got.check(a)
+		}),
+		startLoad(p.at(cold, "/hello"), 2, 20*time.Millisecond, got.check),
 	}
 	time.Sleep(time.Duration(setting(t, "UNIFAAS_E2E_SECONDS", 10)) * time.Second) // the shortage
 	for _, l := range loads {
@@ -53,6 +58,7 @@ func (s shortage) suffer(t *testing.T) {
 		answered, failed := l.count()
 		t.Logf("load %d during the shortage: %d answered, %d failed %q", i, answered, failed, l.failures[:min(2, failed)])
 	}
+	got.wantPolite(t)
 	if !p.running() || p.cmd.Process.Pid != pid {
 		t.Fatalf("the platform ended: %v", p.cmd.ProcessState)
 	}
@@ -71,15 +77,36 @@ func (s shortage) suffer(t *testing.T) {
 	p.stop(t)
 }
 
-// startFresh is a load with a connection for each request.
-func startFresh(url string, workers int) *load {
-	return startLoad(url, workers, 10*time.Millisecond, func(a answer) error {
-		httpClient.CloseIdleConnections()
-		if a.status != 200 {
-			return fmt.Errorf("status %d: %s", a.status, a.body)
-		}
+// refusals are the answers with which clients were turned away.
+type refusals struct {
+	mu   sync.Mutex
+	list []answer
+}
+
+func (r *refusals) check(a answer) error {
+	if a.status == http.StatusOK {
 		return nil
-	})
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, a)
+	return fmt.Errorf("status %d: %s", a.status, a.body)
+}
+
+// wantPolite wants each refusal to say that the machine is to blame and that
+// another try makes sense: nobody's request and no function was at fault.
+func (r *refusals) wantPolite(t *testing.T) {
+	t.Helper()
+	for _, a := range r.list {
+		status := http.StatusServiceUnavailable
+		if a.status == http.StatusTooManyRequests {
+			status = a.status
+		}
+		wantProblem(t, a, status)
+		if t.Failed() {
+			return // the others are likely the same
+		}
+	}
 }
 
 func containsAny(text string, words []string) bool {

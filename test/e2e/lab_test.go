@@ -90,7 +90,7 @@ func wantMeasured(t *testing.T, dir string) {
 	}
 	for _, sandbox := range []string{"container", "gvisor"} {
 		for what, want := range map[string]int{
-			"cold-start " + sandbox + " ": 10, "idle-memory " + sandbox + " pss": 1, "phases " + sandbox + " ready": 7, "unzip " + sandbox + " ": 7,
+			"cold-start " + sandbox + " ": 7, "idle-memory " + sandbox + " pss": 1, "phases " + sandbox + " ready": 7, "unzip " + sandbox + " ": 7,
 		} {
 			if number[what] != want {
 				t.Errorf("%s: %d samples, want %d; there are %v", what, number[what], want, number)

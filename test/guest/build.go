@@ -130,7 +130,7 @@ func (b builder) task(ctx context.Context, a *cpio.Writer, t task) (job.Job, err
 	if err != nil {
 		return job.Job{}, err
 	}
-	drivers, err := b.kernel.withNeeded(t.drivers)
+	drivers, err := b.kernel.modules.WithNeeded(t.drivers...)
 	if err != nil {
 		return job.Job{}, err
 	}

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+
+	kernels "github.com/unifaas/unifaas/internal/guest/linux/kernel"
 )
 
 // cpuConfig hides from the guest's guest what an emulated processor can't do
@@ -28,7 +26,7 @@ func supplyFirecracker(ctx context.Context, b builder) (s supply, err error) {
 		return s, err
 	}
 	kernel := filepath.Join(b.out, "vmlinux")
-	if err := extractKernel(ctx, b.kernel.image, kernel); err != nil {
+	if err := extractKernel(b.kernel.image, kernel); err != nil {
 		return s, fmt.Errorf("extract kernel %q: %w", b.kernel.image, err)
 	}
 	s.files = map[string]string{
@@ -43,49 +41,15 @@ func supplyFirecracker(ctx context.Context, b builder) (s supply, err error) {
 	return s, nil
 }
 
-// Where a bzImage's header says what is packed in it (Linux,
-// Documentation/arch/x86/boot.rst).
-const (
-	setupSectors  = 0x1f1
-	payloadOffset = 0x248
-	payloadLength = 0x24c
-)
-
-// unpackers are the programs that unpack a kernel, by how the packed begins.
-var unpackers = map[string][]string{
-	"\xfd7zXZ\x00":     {"xz", "--single-stream", "-dc"},
-	"\x28\xb5\x2f\xfd": {"zstd", "-dcq"},
-	"\x1f\x8b":         {"gzip", "-dc"},
-	"\x02\x21\x4c\x18": {"lz4", "-dc"},
-}
-
 // extractKernel writes the ELF kernel that is packed in a bzImage.
-func extractKernel(ctx context.Context, image, to string) error {
-	text, err := os.ReadFile(image)
+func extractKernel(image, to string) error {
+	data, err := os.ReadFile(image)
 	if err != nil {
 		return err
 	}
-	if len(text) < 0x250 || string(text[0x202:0x206]) != "HdrS" {
-		return errors.New("it is no bzImage")
+	_, vmlinux, err := kernels.Inspect(data)
+	if err != nil {
+		return err
 	}
-	at := (int64(text[setupSectors])+1)*512 + int64(binary.LittleEndian.Uint32(text[payloadOffset:]))
-	length := int64(binary.LittleEndian.Uint32(text[payloadLength:]))
-	if at+length > int64(len(text)) {
-		return errors.New("its payload is not in it")
-	}
-	packed := text[at : at+length]
-	for beginning, unpacker := range unpackers {
-		if !bytes.HasPrefix(packed, []byte(beginning)) {
-			continue
-		}
-		cmd := exec.CommandContext(ctx, unpacker[0], unpacker[1:]...)
-		cmd.Stdin = bytes.NewReader(packed)
-		// The four bytes of the length that follow are no part of the packed.
-		out, err := cmd.Output()
-		if !bytes.HasPrefix(out, []byte("\x7fELF")) {
-			return fmt.Errorf("unpack by %s: %w", unpacker[0], errors.Join(errors.New("what came out is no ELF"), err))
-		}
-		return os.WriteFile(to, out, 0o644)
-	}
-	return errors.New("how it is packed is not known")
+	return os.WriteFile(to, vmlinux, 0o644)
 }

@@ -17,7 +17,7 @@ type task struct {
 	name     string
 	pkg      string   // whose tests to run, below the module's root; "" runs args
 	args     []string // of the program; for tests, flags beside those that all get
-	require  string   // the sandbox whose skips are failures
+	require  string   // the sandboxes whose skips are failures, separated by commas
 	builds   []string // packages that its tests run "go build" for
 	programs []string // of the host that it needs, such as "runc"
 	modules  []string // of the kernel that it needs, such as "overlay"
@@ -59,7 +59,7 @@ var tasks = []task{
 		builds: []string{suiteProgram, "internal/sandbox/container/launcher", "internal/sandbox/container/breaker"},
 	},
 	{
-		name: "runc", pkg: "internal/sandbox/runc", require: "runc", modules: []string{"overlay"}, programs: []string{"runc", "crun"},
+		name: "runc", pkg: "internal/sandbox/runc", require: "runc,crun", modules: []string{"overlay"}, programs: []string{"runc", "crun"},
 		builds: []string{suiteProgram, "internal/sandbox/runc/breaker"},
 		args:   []string{"-test.skip=^TestManyAtOnce$"}, // emulated, 40 starts at once take longer than the driver lets one take
 	},

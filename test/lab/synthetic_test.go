@@ -20,11 +20,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/unifaas/unifaas/internal/config"
 	"github.com/unifaas/unifaas/internal/control"
@@ -35,11 +38,15 @@ import (
 
 // What is known of the synthetic sandbox.
 const (
-	startTakes  = 200 * time.Millisecond
-	startJitter = 4 * time.Millisecond // up to so much more or less, evenly
-	failEvery   = 15                   // starts
+	startTakes  = 50 * time.Millisecond
+	startJitter = 2 * time.Millisecond // up to so much more or less, evenly
+	failEvery   = 50                   // starts in which a request has an instance of its own: 2 %
+	failFirst   = 20                   // the number of the first that fails
 	holds       = 40 << 20             // bytes of memory of each instance
+	burns       = 20                   // milliseconds of processor time a second of each instance
 	workTakes   = 100 * time.Millisecond
+	helloTakes  = 20 * time.Millisecond  // of an instance that is kept warm
+	staticTakes = 500 * time.Millisecond // whatever its size
 )
 
 // Variables that make this test's program a platform.
@@ -51,7 +58,7 @@ const (
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(platformEnv); dir != "" {
-		if err := platform(dir, os.Args[1:]); err != nil {
+		if err := servePlatform(dir, os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -60,12 +67,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// platform is the command line of a platform with the synthetic sandbox, as
+// servePlatform is the command line of a platform with the synthetic sandbox, as
 // far as the laboratory uses it.
-func platform(dir string, args []string) error {
+func servePlatform(dir string, args []string) error {
 	value := func(flag string) string { return args[slices.Index(args, flag)+1] }
 	if slices.Contains(args, "doctor") {
-		found := []control.Sandbox{{Name: "auto", Works: true, Detail: "scripted"}, {Name: "osv", Reason: "not in this build"}}
+		found := []control.Sandbox{{Name: "auto", Works: true, Detail: "scripted"}, {Name: "osv", Reason: "not in this build"}, {Name: "node", Kind: control.KindProgram, Works: true}}
 		if os.Getenv(failingEnv) != "" {
 			found[0].Variants = []sandbox.Variant{
 				{Name: "auto"}, {Name: "failing", Keys: "env = { FAIL_AFTER = \"0\" }\n"}, {Name: "dying", Keys: "env = { FAIL_AFTER = \"1\" }\n"},
@@ -90,8 +97,8 @@ func platform(dir string, args []string) error {
 // A driver starts instances that are servers in this process, and processes
 // that hold memory.
 type driver struct {
-	dir    string
-	starts atomic.Int64
+	dir             string
+	starts, singles atomic.Int64
 
 	mu      sync.Mutex
 	started map[string]int // by function
@@ -117,17 +124,17 @@ func (d *driver) Start(ctx context.Context, _ sandbox.Artifact, spec sandbox.Spe
 	if d.fails(&spec.Revision.Function) {
 		return nil, errors.New("scripted to fail always")
 	}
-	if n%failEvery == 0 {
+	if strings.HasSuffix(spec.Revision.Function.Ref.Name, "-single") && d.singles.Add(1)%failEvery == failFirst {
 		d.note("failures", spec.Revision.Function.Ref.Name)
-		time.Sleep(takes)
+		sleep(takes)
 		return nil, errors.New("scripted to fail")
 	}
-	i := &instance{id: spec.ID, done: make(chan struct{})}
+	i := &instance{id: spec.ID, done: make(chan struct{}), warm: strings.HasSuffix(spec.Revision.Function.Ref.Name, "-warm")}
 	if err := i.start(); err != nil {
 		return nil, err
 	}
 	spec.Phase("half")
-	time.Sleep(takes - time.Since(begin))
+	sleep(takes - time.Since(begin))
 	return i, nil
 }
 
@@ -147,6 +154,15 @@ func (d *driver) fails(fn *faas.Function) bool {
 	return d.started[fn.Ref.Name] > after
 }
 
+// sleep takes its time exactly, where the timers of Go's runtime may be a
+// millisecond late.
+func sleep(d time.Duration) {
+	for end := time.Now().Add(d); d > 0; d = time.Until(end) {
+		pause := unix.NsecToTimespec(int64(d))
+		_ = unix.Nanosleep(&pause, nil) // a signal may end it early
+	}
+}
+
 // note appends a line to a file that the test reads.
 func (d *driver) note(file, line string) {
 	f, err := os.OpenFile(filepath.Join(d.dir, file), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -158,6 +174,7 @@ func (d *driver) note(file, line string) {
 
 type instance struct {
 	id     string
+	warm   bool // it takes its time for each request
 	server http.Server
 	addr   string
 	holder *exec.Cmd
@@ -166,7 +183,7 @@ type instance struct {
 }
 
 func (i *instance) start() error {
-	i.holder = exec.Command(os.Getenv(holderEnv), strconv.Itoa(holds))
+	i.holder = exec.Command(os.Getenv(holderEnv), strconv.Itoa(holds), strconv.Itoa(burns))
 	i.holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := i.holder.Start(); err != nil {
 		return err
@@ -176,21 +193,27 @@ func (i *instance) start() error {
 		return err
 	}
 	i.addr = l.Addr().String()
-	i.server.Handler = http.HandlerFunc(answer)
+	i.server.Handler = http.HandlerFunc(i.answer)
 	go func() { _ = i.server.Serve(l) }()
 	return nil
 }
 
-func answer(w http.ResponseWriter, r *http.Request) {
+func (i *instance) answer(w http.ResponseWriter, r *http.Request) {
+	begin := time.Now()
 	switch r.URL.Path {
 	case "/hello":
+		if i.warm {
+			sleep(helloTakes)
+		}
 		_, _ = io.WriteString(w, "Hello from Go\n")
 	case "/static":
 		w.Header().Set("Content-Length", r.URL.Query().Get("size"))
 		size, _ := strconv.Atoi(r.URL.Query().Get("size"))
-		_, _ = w.Write(make([]byte, size))
+		_, _ = w.Write(make([]byte, size-1))
+		sleep(staticTakes - time.Since(begin))
+		_, _ = w.Write(make([]byte, 1))
 	default:
-		time.Sleep(workTakes)
+		sleep(workTakes)
 		fmt.Fprintf(w, `{"seconds":%v}`, workTakes.Seconds())
 	}
 }

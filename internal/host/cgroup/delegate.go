@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -93,6 +94,36 @@ func (l Layout) claim(leaf string) error {
 		}
 	}
 	return l.enable(l.V2)
+}
+
+// leave undoes claim for this process, whose group is own.
+func (l Layout) leave(own, leaf string) error {
+	if own == "" || own != filepath.Join(l.V2, leaf) {
+		return nil // it was not moved
+	}
+	if alone, err := onlyGroup(l.V2, leaf); err != nil || !alone {
+		return err
+	}
+	// In this order: a group that hands controllers down takes no process.
+	if err := l.disable(l.V2); err != nil {
+		return err
+	}
+	if err := write(filepath.Join(l.V2, "cgroup.procs"), strconv.Itoa(os.Getpid())); err != nil {
+		return errors.Join(err, l.enable(l.V2))
+	}
+	if err := os.Remove(own); err != nil && !isBusy(err) { // a child of ours may still be in it
+		return err
+	}
+	return nil
+}
+
+// onlyGroup reports whether leaf is the only group below dir.
+func onlyGroup(dir, leaf string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.IsDir() && e.Name() != leaf }), nil
 }
 
 // isRoot reports whether dir is the root of the whole hierarchy, which alone

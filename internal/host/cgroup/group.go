@@ -95,17 +95,30 @@ func (g *Group) makeParent(dir string) error {
 }
 
 // enable makes a version 2 group hand its controllers down.
-func (l Layout) enable(dir string) error {
-	var enable []string
+func (l Layout) enable(dir string) error { return hand(dir, "+", l.V2Controllers) }
+
+// disable undoes enable.
+func (l Layout) disable(dir string) error {
+	enabled, err := readWords(filepath.Join(dir, "cgroup.subtree_control"))
+	if err != nil {
+		return err
+	}
+	return hand(dir, "-", enabled)
+}
+
+// hand writes those of the available controllers that groups use to a version
+// 2 group, each behind sign.
+func hand(dir, sign string, available []string) error {
+	var change []string
 	for _, c := range []string{"memory", "cpu", "pids"} {
-		if slices.Contains(l.V2Controllers, c) {
-			enable = append(enable, "+"+c)
+		if slices.Contains(available, c) {
+			change = append(change, sign+c)
 		}
 	}
-	if len(enable) == 0 {
+	if len(change) == 0 {
 		return nil
 	}
-	return write(filepath.Join(dir, "cgroup.subtree_control"), strings.Join(enable, " "))
+	return write(filepath.Join(dir, "cgroup.subtree_control"), strings.Join(change, " "))
 }
 
 // dir returns the group's folder for a controller, and whether that is a

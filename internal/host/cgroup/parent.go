@@ -28,7 +28,7 @@ type Parent struct {
 	discover func() (Layout, error)
 
 	mu     sync.Mutex
-	found  *found // nil until the hierarchies have been read
+	found  *found // nil until the hierarchies have been read, and when a trial has failed
 	usable bool
 	trials atomic.Int64
 
@@ -52,6 +52,9 @@ func (p *Parent) Usable() error {
 		return nil
 	}
 	err := p.try()
+	if err != nil {
+		p.found = nil // the mounts or what was delegated may have changed by the next time
+	}
 	if errors.Is(err, ErrNotDelegated) {
 		return err
 	}
@@ -102,7 +105,9 @@ func (p *Parent) try() error {
 		return err
 	}
 	if missing := f.layout.Missing(); len(missing) > 0 {
-		return p.judge(f, fmt.Errorf("%w %s", errMissing, strings.Join(missing, ", ")))
+		// To an ordinary user also in a group of their own: many a session's
+		// has some controllers only, and whoever made it can give the others.
+		return p.judge(nil, fmt.Errorf("%w %s", errMissing, strings.Join(missing, ", ")))
 	}
 	if err := f.layout.claim(p.leaf()); err != nil {
 		return p.judge(nil, err)
@@ -128,7 +133,23 @@ func (p *Parent) judge(f *found, err error) error {
 // have no processes of its own.
 func (p *Parent) leaf() string { return p.name + ".platform" }
 
-// locate reads the hierarchies, once. The caller holds mu.
+// Leave undoes what taking possession of the platform's own group has changed
+// in it: the process moves back, the group made for it goes, and controllers
+// are not handed down any more. Where other groups are still below, such as
+// those of instances that go on, all stays as it is. Nothing is to be made
+// through any Parent of this name afterwards.
+func (p *Parent) Leave() error {
+	l, err := p.layout()
+	if err != nil {
+		return err
+	}
+	if err := l.leave(l.own(), p.leaf()); err != nil {
+		return fmt.Errorf("leave the control group %q: %w", p.leaf(), err)
+	}
+	return nil
+}
+
+// locate reads the hierarchies, until a trial fails. The caller holds mu.
 func (p *Parent) locate() (*found, error) {
 	if p.found != nil {
 		return p.found, nil

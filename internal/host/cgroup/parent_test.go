@@ -1,9 +1,11 @@
 package cgroup
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -79,6 +81,9 @@ func TestUse(t *testing.T) {
 			return Layout{V2: "/nowhere", V2Controllers: []string{"cpu", "pids"}}, nil
 		}, true, "cgroup_enable=memory"},
 		{"a user without controllers", 1000, func(*testing.T) (Layout, error) { return Layout{}, nil }, false, "Delegate="},
+		{"a user whose session lacks one", 1000, func(*testing.T) (Layout, error) {
+			return Layout{V2: "/nowhere", V2Controllers: []string{"memory", "pids"}}, nil
+		}, false, "Delegate=cpu memory pids"},
 		{"root and a read-only mount", 0, func(*testing.T) (Layout, error) { return Layout{}, readOnly }, true, "writable"},
 		{"root and no such place", 0, func(t *testing.T) (Layout, error) {
 			return Layout{V2: filepath.Join(t.TempDir(), "gone"), V2Controllers: all}, nil
@@ -98,6 +103,36 @@ func TestUse(t *testing.T) {
 				t.Errorf("Remedy: got %q, want %q", remedy, c.remedy)
 			}
 		})
+	}
+}
+
+// TestUserWithoutEveryController owns a group that lacks one, as in many a
+// session.
+func TestUserWithoutEveryController(t *testing.T) {
+	p := NewParent("unifaas-test")
+	p.uid = 1000
+	p.found = &found{layout: Layout{V2: "/nowhere", V2Controllers: []string{"memory", "pids"}}, delegated: true}
+	err := p.Usable()
+	if !errors.Is(err, ErrNotDelegated) || !strings.Contains(err.Error(), "cpu") {
+		t.Errorf("Usable: got %v", err)
+	}
+	if remedy := Remedy(err); !strings.Contains(remedy, "Delegate=cpu memory pids") {
+		t.Errorf("Remedy: got %q", remedy)
+	}
+}
+
+// TestFailureIsLookedAtAnew: what was found before a trial failed may not be
+// there any more.
+func TestFailureIsLookedAtAnew(t *testing.T) {
+	l := realLayout(t)
+	p := NewParent(parentOf(t))
+	p.discover = func() (Layout, error) { return l, nil }
+	p.found = &found{layout: Layout{V2: filepath.Join(t.TempDir(), "gone"), V2Controllers: []string{"cpu", "memory", "pids"}}}
+	if err := p.Usable(); err == nil {
+		t.Fatal("Usable: got nil where nothing can be made")
+	}
+	if err := p.Usable(); err != nil {
+		t.Errorf("Usable, once it can be: got %v", err)
 	}
 }
 
@@ -158,6 +193,94 @@ func TestMoveTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFile(t, filepath.Join(dir, "leaf", "cgroup.procs"), "7")
+}
+
+func TestLeave(t *testing.T) {
+	for _, c := range []struct {
+		name, own, beside string
+		control           string // what remains handed down
+		procs             string
+	}{
+		{"alone", "unit/leaf", "", "-memory -pids", strconv.Itoa(os.Getpid())},
+		{"beside an instance's", "unit/leaf", "unit/unifaas-n/one", "memory pids", ""},
+		{"never moved", "unit", "", "memory pids", ""},
+		{"of another", "unit/other", "", "memory pids", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			groups := map[string]map[string]string{"unit": {"cgroup.subtree_control": "memory pids"}}
+			if c.beside != "" {
+				groups[c.beside] = nil
+			}
+			dir := filepath.Join(tree(t, groups), "unit")
+			leaf := filepath.Join(dir, "leaf") // of a real one the kernel's files don't count
+			if err := os.Mkdir(leaf, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			l := Layout{V2: dir, V2Controllers: []string{"memory", "pids"}}
+			if err := l.leave(filepath.Join(filepath.Dir(dir), c.own), "leaf"); err != nil {
+				t.Fatal(err)
+			}
+			wantFile(t, filepath.Join(dir, "cgroup.subtree_control"), c.control)
+			wantFile(t, filepath.Join(dir, "cgroup.procs"), c.procs)
+			if _, err := os.Stat(leaf); os.IsNotExist(err) != (c.procs != "") {
+				t.Errorf("the leaf: %v", err)
+			}
+		})
+	}
+}
+
+// claimant is the environment variable that makes the test's program claim
+// and leave the group that it names.
+const claimant = "UNIFAAS_TEST_CLAIM"
+
+// TestRealLeave claims and leaves a group for real, in whichever version 2
+// there is: with controllers where they are version 2's.
+func TestRealLeave(t *testing.T) {
+	if dir := os.Getenv(claimant); dir != "" {
+		claimAndLeave(t, dir)
+		return
+	}
+	l := realLayout(t)
+	if l.V2 == "" {
+		t.Skip("the machine has no version 2 hierarchy")
+	}
+	g, err := l.Create(parentOf(t), "one", Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { remove(t, g) })
+	cmd := exec.Command(os.Args[0], "-test.run=^TestRealLeave$")
+	cmd.Env = append(os.Environ(), claimant+"="+g.unified())
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	start(t, g, cmd)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v:\n%s", err, output.Bytes())
+	}
+}
+
+func claimAndLeave(t *testing.T, dir string) {
+	whole, err := Discover()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, ok := whole.below(dir, os.Geteuid())
+	if !ok || l.own() != dir {
+		t.Fatalf("the process is in %q, want %q", l.own(), dir)
+	}
+	leaf := filepath.Join(dir, "leaf")
+	if err := errors.Join(moveTo(dir, "leaf", os.Getpid()), l.enable(dir)); err != nil || l.own() != leaf {
+		t.Fatalf("claimed, the process is in %q: %v", l.own(), err)
+	}
+	if err := l.leave(l.own(), "leaf"); err != nil || l.own() != dir {
+		t.Errorf("afterwards the process is in %q: %v", l.own(), err)
+	}
+	if handed, err := readWords(filepath.Join(dir, "cgroup.subtree_control")); err != nil || len(handed) > 0 {
+		t.Errorf("still handed down: %v, %v", handed, err)
+	}
+	if _, err := os.Stat(leaf); !os.IsNotExist(err) {
+		t.Errorf("the leaf is still there: %v", err)
+	}
 }
 
 // TestRealMoveTo moves a process for real, in whichever version 2 there is.

@@ -45,6 +45,10 @@ type Machine struct {
 	// Bound tells the least limit around the instances and what is left
 	// below it, in bytes; nil is no bound.
 	Bound func() (limit, left int64, err error)
+	// Unbounded is told why the bound can't be read, and may be nil. Then the
+	// machine's memory counts alone: a limit that is not known is no reason to
+	// give out more than there is, nor to give nothing.
+	Unbounded func(error)
 }
 
 // Available returns the bytes that can still be given: the least of what the
@@ -65,7 +69,10 @@ func (m Machine) least(machine func() (int64, error), of func(limit, left int64)
 	}
 	limit, left, err := m.Bound()
 	if err != nil {
-		return 0, fmt.Errorf("read the memory limit of control groups: %w", err)
+		if m.Unbounded != nil {
+			m.Unbounded(fmt.Errorf("read the memory limit of control groups: %w", err))
+		}
+		return have, nil
 	}
 	return min(have, of(limit, left)), nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/unifaas/unifaas/internal/control"
+	"github.com/unifaas/unifaas/internal/lab/measure"
 	"github.com/unifaas/unifaas/internal/lab/record"
 )
 
@@ -58,11 +59,15 @@ type Lab interface {
 	FailedStarts(ctx context.Context, s Subject, m Mode) (int, error)
 	// Image returns the size of the subject's image in bytes.
 	Image(ctx context.Context, s Subject) (int64, error)
-	// Spare are the processes that belong to no instance: the laboratory's and
-	// the platform's own.
-	Spare(pid int) bool
+	// Came returns the processes of after that have come with instances since
+	// before.
+	Came(before, after []measure.ProcessMemory) []measure.ProcessMemory
 	// Hello is what the path /hello answers with.
 	Hello(s Subject) string
+	// Inside reports whether there is more than the address of a gateway: only
+	// then Renew, Await, Fresh, Instances, FailedStarts, Image and Came are to
+	// be used.
+	Inside() bool
 }
 
 // A Scale says how much is measured.
@@ -104,11 +109,17 @@ type Trial struct {
 type Experiment struct {
 	Name  string // the paper's where it has the same
 	About string // what is measured, in a sentence
+	// Inside says that it needs the platform's machine: processes, memory,
+	// traces, or instances that have served nothing.
+	Inside bool
 	// Languages are those whose functions can do what is asked; nil is all.
 	Languages []string
 	Trials    func(s Scale) []Trial
 	// Charts are how its samples are drawn.
 	Charts []Chart
+	// Lacking is said where samples have come and none of them of the first
+	// metric, which some machines can't measure; "" is for those that all can.
+	Lacking string
 }
 
 // A Form is a way to draw samples.

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/unifaas/unifaas/internal/lab/record"
 )
 
@@ -83,9 +85,7 @@ func schedule(ctx context.Context, began time.Time, rate int, d time.Duration, d
 	interval := time.Second / time.Duration(rate)
 	for n := range int(d / interval) {
 		at := began.Add(time.Duration(n) * interval)
-		select {
-		case <-time.After(time.Until(at)):
-		case <-ctx.Done():
+		if !sleepUntil(ctx, at) {
 			return unsent
 		}
 		select {
@@ -95,6 +95,27 @@ func schedule(ctx context.Context, began time.Time, rate int, d time.Duration, d
 		}
 	}
 	return unsent
+}
+
+// coarse is by how much a timer of Go's runtime may be late, and more.
+const coarse = 2 * time.Millisecond
+
+// sleepUntil returns at a time, or false when ctx ends before. The runtime's
+// timers are up to a millisecond late where nothing else goes on, which would
+// be a good part of what is measured: the kernel's are not.
+func sleepUntil(ctx context.Context, at time.Time) bool {
+	if d := time.Until(at) - coarse; d > 0 {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for d := time.Until(at); d > 0; d = time.Until(at) {
+		pause := unix.NsecToTimespec(int64(d))
+		_ = unix.Nanosleep(&pause, nil) // a signal may end it early
+	}
+	return ctx.Err() == nil
 }
 
 // A Point is one number of connections of a [Sweep].

@@ -106,7 +106,8 @@ func kibibytes(text []byte, key string) (int64, error) {
 
 // ProcessMemory is what a process takes.
 type ProcessMemory struct {
-	Pid int
+	Pid    int
+	Parent int
 	// Name is the first word of its command line, without folders: what it
 	// calls itself.
 	Name string
@@ -151,8 +152,54 @@ func (r root) process(pid int) (ProcessMemory, error) {
 	if err != nil {
 		return ProcessMemory{}, err
 	}
+	stat, err := r.read(dir + "/stat")
+	if err != nil {
+		return ProcessMemory{}, err
+	}
+	// Behind the name, which may have anything in it: state, parent.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 2 {
+		return ProcessMemory{}, fmt.Errorf("read /%s/stat: %q", dir, stat)
+	}
+	parent, err := strconv.Atoi(string(fields[1]))
+	if err != nil {
+		return ProcessMemory{}, err
+	}
 	pss, err := kibibytes(text, "Pss")
-	return ProcessMemory{Pid: pid, Name: r.name(dir), PSS: pss}, err
+	return ProcessMemory{Pid: pid, Parent: parent, Name: r.name(dir), PSS: pss}, err
+}
+
+// Came returns the processes of after that have come since before and that the
+// process platform may have brought: its descendants, those that nobody else
+// is the parent of, and those of Docker's daemons. What another program of the
+// machine starts meanwhile is not among them.
+func Came(before, after []ProcessMemory, platform int) []ProcessMemory {
+	old, now := map[int]bool{}, map[int]ProcessMemory{}
+	for _, p := range before {
+		old[p.Pid] = true
+	}
+	for _, p := range after {
+		now[p.Pid] = p
+	}
+	var came []ProcessMemory
+	for _, p := range after {
+		if old[p.Pid] {
+			continue
+		}
+		root, isNew := now[p.Parent], true
+		for range after { // a line of parents is no longer than that
+			if isNew = root.Pid != 0 && root.Pid != 1 && root.Pid != platform && !old[root.Pid]; !isNew {
+				break
+			}
+			root = now[root.Parent]
+		}
+		// The first process may be one that can't be looked at.
+		daemon := strings.HasPrefix(root.Name, "containerd") || strings.HasPrefix(root.Name, "dockerd")
+		if !isNew && (root.Pid <= 1 || root.Pid == platform || daemon) {
+			came = append(came, p)
+		}
+	}
+	return came
 }
 
 func (r root) name(dir string) string {

@@ -98,8 +98,28 @@ func TestProcesses(t *testing.T) {
 		}
 		sum += kib << 10
 	}
-	if got := all[i]; got.Name != "sleep" || sum == 0 || math.Abs(float64(got.PSS)/float64(sum)-1) > 0.3 {
+	if got := all[i]; got.Name != "sleep" || got.Parent != os.Getpid() || sum == 0 || math.Abs(float64(got.PSS)/float64(sum)-1) > 0.3 {
 		t.Errorf("got %+v; its mappings have %d", got, sum) // each mapping's is rounded
+	}
+}
+
+func TestCame(t *testing.T) {
+	const platform = 100
+	before := []ProcessMemory{{Pid: 1}, {Pid: platform, Parent: 1}, {Pid: 200, Parent: 1, Name: "cron"}, {Pid: 300, Parent: 1, Name: "containerd"}}
+	after := append(slices.Clone(before),
+		ProcessMemory{Pid: 101, Parent: platform}, ProcessMemory{Pid: 102, Parent: 101}, // a sandbox and what is in it
+		ProcessMemory{Pid: 103, Parent: 1}, // a shim that nobody is the parent of
+		ProcessMemory{Pid: 104, Parent: 103},
+		ProcessMemory{Pid: 105, Parent: 300},                                       // one that the daemon is the parent of
+		ProcessMemory{Pid: 201, Parent: 200}, ProcessMemory{Pid: 202, Parent: 201}, // somebody else's
+		ProcessMemory{Pid: 401, Parent: 402}, ProcessMemory{Pid: 402, Parent: 401}, // numbers were used again meanwhile
+	)
+	var got []int
+	for _, p := range Came(before, after, platform) {
+		got = append(got, p.Pid)
+	}
+	if want := []int{101, 102, 103, 104, 105}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

@@ -329,5 +329,6 @@ func Doctor(ctx context.Context, o Options) ([]control.Sandbox, error) {
 	if err := json.Unmarshal(said.Bytes(), &found); err != nil {
 		return nil, fmt.Errorf("ask doctor: %w: %s", errors.Join(status, err), bytes.TrimSpace(complaint.Bytes()))
 	}
-	return found, nil
+	// Beside sandboxes it tells of what else the machine has.
+	return slices.DeleteFunc(found, func(s control.Sandbox) bool { return s.Kind != control.KindSandbox }), nil
 }

@@ -9,6 +9,9 @@ import (
 // A Host is what is known of the machine and the software of a run. What can't
 // be found out is "" or 0.
 type Host struct {
+	// Target is the address of the platform that was measured, where that was
+	// not on this machine or not the laboratory's own.
+	Target      string    `json:"target,omitempty"`
 	Hostname    string    `json:"hostname"`
 	CPU         string    `json:"cpu"` // model
 	Cores       int       `json:"cores"`

@@ -46,6 +46,9 @@ type Sample struct {
 	// step began; the laboratory's own load is part of it.
 	Load    float64  `json:"load"`
 	Failure *Failure `json:"failure,omitempty"`
+	// Doubt is what the experiment saw that makes the value less sure; "" is
+	// nothing.
+	Doubt string `json:"doubt,omitempty"`
 }
 
 // A Class is a kind of failure.

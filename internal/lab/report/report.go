@@ -199,6 +199,10 @@ func machine(h record.Host) string {
 	if h.CPU == "" {
 		return ""
 	}
-	return fmt.Sprintf("%s, %d cores, %d MiB; %s, kernel %s, cgroup %s; accelerator %s; governor %s; load average before %.2f; unifaas %s; begun %s",
+	measured := ""
+	if h.Target != "" {
+		measured = "the platform at " + h.Target + ", of which nothing else is known, asked from: "
+	}
+	return measured + fmt.Sprintf("%s, %d cores, %d MiB; %s, kernel %s, cgroup %s; accelerator %s; governor %s; load average before %.2f; unifaas %s; begun %s",
 		h.CPU, h.Cores, h.Memory>>20, h.System, h.Kernel, h.Cgroup, h.Accelerator, cmp.Or(h.Governor, "not known"), h.LoadBefore, h.Platform, h.Began.Format("2006-01-02 15:04 MST"))
 }

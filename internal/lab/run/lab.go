@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 
 	"github.com/unifaas/unifaas/internal/control"
 	"github.com/unifaas/unifaas/internal/lab/experiment"
+	"github.com/unifaas/unifaas/internal/lab/measure"
 	"github.com/unifaas/unifaas/internal/lab/platform"
 	"github.com/unifaas/unifaas/internal/lab/workload"
 )
@@ -142,5 +142,10 @@ func (l *lab) Image(ctx context.Context, s experiment.Subject) (int64, error) {
 // Hello implements [experiment.Lab].
 func (l *lab) Hello(s experiment.Subject) string { return workload.Hello[s.Language] }
 
-// Spare implements [experiment.Lab].
-func (l *lab) Spare(pid int) bool { return pid == os.Getpid() || pid == l.platform.Pid() }
+// Inside implements [experiment.Lab].
+func (l *lab) Inside() bool { return true }
+
+// Came implements [experiment.Lab].
+func (l *lab) Came(before, after []measure.ProcessMemory) []measure.ProcessMemory {
+	return measure.Came(before, after, l.platform.Pid())
+}

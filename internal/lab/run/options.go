@@ -30,6 +30,9 @@ type Options struct {
 	Experiments []string
 	Sandboxes   []string
 	Languages   []string
+	// Target is the address of a platform that runs already, "http://host:port";
+	// "" has the run start one of its own.
+	Target string
 	// Program is the Go function, where it is not the one in this build.
 	Program []byte
 	// Progress is told of each step before it is taken; nil is allowed.
@@ -58,6 +61,12 @@ func (o *Options) validate() error {
 	if o.Output == "" {
 		return faas.Errorf(faas.KindInvalid, "a run needs a folder; write --output DIR")
 	}
+	if o.Target != "" {
+		o.Target = strings.TrimSuffix(o.Target, "/")
+		if err := checkTarget(o.Target); err != nil {
+			return err
+		}
+	}
 	for _, l := range o.Languages {
 		if !slices.Contains(workload.Languages, l) {
 			return faas.Errorf(faas.KindInvalid, "no functions in %q; there are %s", l, strings.Join(workload.Languages, ", "))
@@ -81,6 +90,9 @@ func (o *Options) command() string {
 	if flag := experiment.Of(o.Scale, "--quick", "", "--paper"); flag != "" {
 		words = append(words, flag)
 	}
+	if o.Target != "" {
+		words = append(words, "--target "+o.Target)
+	}
 	if len(o.Sandboxes) > 0 {
 		words = append(words, "--sandboxes "+strings.Join(o.Sandboxes, ","))
 	}
@@ -92,5 +104,9 @@ func (o *Options) command() string {
 
 // settings are what must be the same when a run goes on.
 func (o *Options) settings() string {
-	return fmt.Sprintf("scale %d, experiments %v, sandboxes %v, languages %v", o.Scale, o.Experiments, o.Sandboxes, o.Languages)
+	s := fmt.Sprintf("scale %d, experiments %v, sandboxes %v, languages %v", o.Scale, o.Experiments, o.Sandboxes, o.Languages)
+	if o.Target != "" {
+		s += ", target " + o.Target
+	}
+	return s
 }

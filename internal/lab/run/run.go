@@ -14,11 +14,8 @@ import (
 	"github.com/unifaas/unifaas/internal/lab/experiment"
 	"github.com/unifaas/unifaas/internal/lab/load"
 	"github.com/unifaas/unifaas/internal/lab/measure"
-	"github.com/unifaas/unifaas/internal/lab/platform"
 	"github.com/unifaas/unifaas/internal/lab/record"
 	"github.com/unifaas/unifaas/internal/lab/stat"
-	"github.com/unifaas/unifaas/internal/lab/workload"
-	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
 // Files in a run's folder, beside the samples.
@@ -41,8 +38,9 @@ type runner struct {
 	experiments []experiment.Experiment
 	facts       facts
 	journal     *record.Journal
-	lab         *lab
+	lab         experiment.Lab
 	subjects    []experiment.Subject // that answer, in their order
+	left        []record.Missing     // experiments that a target leaves out
 }
 
 // Run measures and returns the run with all that its folder has. When ctx ends
@@ -56,6 +54,9 @@ func Run(ctx context.Context, o Options) (_ *record.Run, err error) {
 	if r.experiments, err = o.chosen(); err != nil {
 		return nil, err
 	}
+	if o.Target != "" {
+		r.leaveOutInside()
+	}
 	if r.journal, err = record.Open(o.Output); err != nil {
 		return nil, faas.Errorf(faas.KindInvalid, "the run's folder can't be used: %w", err)
 	}
@@ -63,7 +64,11 @@ func Run(ctx context.Context, o Options) (_ *record.Run, err error) {
 	if err := r.begin(); err != nil {
 		return nil, err
 	}
-	err = r.measure(ctx)
+	if o.Target != "" {
+		err = r.measureTarget(ctx)
+	} else {
+		err = r.measureOwn(ctx)
+	}
 	return r.result(), errors.Join(err, r.keepFacts())
 }
 
@@ -105,8 +110,8 @@ func (r *runner) begin() error {
 	old, err := loadFacts(r.Output)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		r.facts = facts{Settings: r.settings(), Command: r.command(), Host: measure.HostFacts()}
-		r.facts.Host.Began, r.facts.Host.Platform = time.Now(), r.Version
+		r.facts = facts{Settings: r.settings(), Command: r.command(), Host: measure.HostFacts(), Missing: r.left}
+		r.facts.Host.Began, r.facts.Host.Platform, r.facts.Host.Target = time.Now(), r.Version, r.Target
 		return r.keepFacts()
 	case err != nil:
 		return err
@@ -114,7 +119,7 @@ func (r *runner) begin() error {
 		return faas.Errorf(faas.KindInvalid, "folder %q holds a run with other settings (%s); choose another --output, or remove it", r.Output, old.Settings)
 	}
 	r.facts = old
-	r.facts.Missing = nil // it is found out again
+	r.facts.Missing = r.left // all else is found out again
 	return nil
 }
 
@@ -128,93 +133,6 @@ func (r *runner) keepFacts() error {
 		return err
 	}
 	return os.Rename(next, filepath.Join(r.Output, factsName))
-}
-
-// measure starts what is needed and takes the trials.
-func (r *runner) measure(ctx context.Context) (err error) {
-	dir, err := filepath.Abs(filepath.Join(r.Output, platformName))
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	options := platform.Options{Exe: r.Exe, Dir: dir, Env: r.Env}
-	folder, err := workload.Write(filepath.Join(dir, "programs"), r.Program)
-	if err != nil {
-		return err
-	}
-	r.lab = &lab{folder: folder, subjects: map[experiment.Subject]workload.Function{}}
-	if err := r.choose(ctx, options); err != nil {
-		return err
-	}
-	if r.lab.platform, err = platform.Start(ctx, options); err != nil {
-		return err
-	}
-	defer func() {
-		// What it kept is of no use to anyone, and large.
-		err = errors.Join(err, r.lab.platform.Stop(), os.RemoveAll(dir))
-	}()
-	if err := r.lab.serve(ctx); err != nil {
-		return err
-	}
-	if r.warmUp(ctx); len(r.subjects) == 0 && ctx.Err() == nil {
-		return faas.Errorf(faas.KindUnavailable, "there is nothing to measure: no function answers; %s", r.whyNot())
-	}
-	return r.takeAll(ctx)
-}
-
-// choose asks doctor what there is to be measured.
-func (r *runner) choose(ctx context.Context, options platform.Options) error {
-	found, err := platform.Doctor(ctx, options)
-	if err != nil {
-		return err
-	}
-	r.facts.Host.Sandboxes, r.facts.Host.Isolation = map[string]string{}, nil
-	for _, s := range found {
-		if !s.Works {
-			if r.wantsSandbox(s.Name, s.Name) {
-				r.miss("", s.Name, s.Reason)
-			}
-			continue
-		}
-		if len(s.Variants) == 0 {
-			r.add(s.Name, sandbox.Variant{Name: s.Name, Isolation: s.Isolation}, s.Detail)
-		}
-		for _, v := range s.Variants {
-			r.add(s.Name, v, s.Detail)
-		}
-	}
-	if len(r.subjects) == 0 {
-		return faas.Errorf(faas.KindUnavailable, "there is nothing to measure: none of the sandboxes that were asked for works here; see unifaas doctor")
-	}
-	return nil
-}
-
-// add makes subjects of one sandbox.
-func (r *runner) add(kind string, v sandbox.Variant, detail string) {
-	if !r.wantsSandbox(kind, v.Name) {
-		return
-	}
-	r.facts.Host.Sandboxes[v.Name] = detail
-	if v.Isolation != "" {
-		if r.facts.Host.Isolation == nil {
-			r.facts.Host.Isolation = map[string]sandbox.Isolation{}
-		}
-		r.facts.Host.Isolation[v.Name] = v.Isolation
-	}
-	for _, l := range workload.Languages {
-		if !r.wantsLanguage(l) {
-			continue
-		}
-		if err := r.lab.folder.Missing(l); err != nil {
-			r.miss("", v.Name, l+": "+err.Error())
-			continue
-		}
-		s := experiment.Subject{Sandbox: v.Name, Language: l}
-		r.lab.subjects[s] = workload.Function{Sandbox: kind, Keys: v.Keys, Language: l}
-		r.subjects = append(r.subjects, s)
-	}
 }
 
 func (r *runner) miss(experiment, sandbox, reason string) {

@@ -89,7 +89,7 @@ func (r *runner) takeAll(ctx context.Context) error {
 	steps := slices.DeleteFunc(r.plan(), func(s step) bool { return r.journal.Has(s.name) })
 	errorsOf := map[string]int{} // in a row, by experiment and subject
 	clock := newClock(steps, r.budget())
-	defer func() { r.facts.Missing = append(r.facts.Missing, clock.leftOut()...) }()
+	defer func() { r.facts.Missing = append(append(r.facts.Missing, clock.leftOut()...), r.lacking()...) }()
 	for i, s := range steps {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -117,6 +117,22 @@ func (r *runner) takeAll(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// lacking says of which experiments the first metric could not be measured.
+func (r *runner) lacking() []record.Missing {
+	any, first := map[string]bool{}, map[string]bool{}
+	for _, s := range r.journal.Samples() {
+		any[s.Experiment] = true
+		first[s.Experiment] = first[s.Experiment] || s.Metric == ""
+	}
+	var all []record.Missing
+	for _, e := range r.experiments {
+		if e.Lacking != "" && any[e.Name] && !first[e.Name] {
+			all = append(all, record.Missing{Experiment: e.Name, Reason: e.Lacking})
+		}
+	}
+	return all
 }
 
 // diskError is one that ends the run: samples can't be kept.

@@ -70,6 +70,12 @@ func warnings(s record.Summary, samples []record.Sample, o Options) []string {
 			all = append(all, fmt.Sprintf("noisy: the load average was up to %.1f on %d processors", most.Load, o.Cores))
 		}
 	}
+	for _, one := range samples {
+		if one.Doubt != "" {
+			all = append(all, "noisy: "+one.Doubt)
+			break // one is enough to be careful
+		}
+	}
 	if steps(samples) >= 2*TooFew && drifts(s.Values) {
 		all = append(all, "noisy: the second half of the samples is not like the first")
 	}

@@ -28,6 +28,19 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
+// TestKernelTakesFunctionsFirst: where the machine is short of memory, a
+// function goes before the platform.
+func TestKernelTakesFunctionsFirst(t *testing.T) {
+	r := newRig(t, "ctroom")
+	inst, _, err := r.start("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := get(r.ctx(), inst, "/file?path=/proc/self/oom_score_adj"); err != nil || strings.TrimSpace(got) != "500" {
+		t.Errorf("oom_score_adj: got %q, %v; want 500", got, err)
+	}
+}
+
 // TestOwners: the files of the image belong, inside, to whom they belong to in
 // the image, where the file system can do that.
 func TestOwners(t *testing.T) {

@@ -120,7 +120,7 @@ func (d *Driver) newPlan(rev *faas.Revision, limits faas.Limits, process *specs.
 		Hostname: hostname(rev.Function.Ref.Name),
 		Tmp:      limits.Disk, Shm: min(limits.Disk, maxShm),
 		Masked: oci.MaskedPaths(), ReadOnly: oci.ReadonlyPaths(),
-		Filter: filter, LastCapability: lastCapability, Cgroup: d.showsCgroup(), Serve: d.ids == nil,
+		Filter: filter, AppArmor: oci.AppArmorProfile(), LastCapability: lastCapability, Cgroup: d.showsCgroup(), Serve: d.ids == nil,
 	}
 	if d.ids == nil {
 		p.Rootfs = rev.Image.Rootfs

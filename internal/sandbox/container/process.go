@@ -38,8 +38,17 @@ func (s *starter) fork() error {
 	if s.inst.process, err = process.Hold(pid); err != nil {
 		return fmt.Errorf("make first process: %w", err)
 	}
+	// As long as its /proc files are the platform's.
+	if err := writeFile(pid, "oom_score_adj", oomScore); err != nil {
+		return fmt.Errorf("put it before the platform where memory is short: %w", err)
+	}
 	return s.mapUsers(pid)
 }
+
+// oomScore makes the kernel take a function before the platform, whose score
+// is not adjusted, when the whole machine is short of memory. What root has
+// raised, the function can't lower.
+const oomScore = "500"
 
 // mapUsers says who the instance's users are: those of its range, which nobody
 // else has, or else the platform's own user in the place of the function's,

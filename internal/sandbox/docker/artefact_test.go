@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/unifaas/unifaas/internal/faas"
-	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest/dockertest"
 )
 
@@ -121,39 +120,39 @@ func TestArtefactIsRecovered(t *testing.T) {
 	}
 }
 
-// TestTagIsPinned moves a tag: a revision goes on with what it began with,
-// also after the platform's restart, and a new one takes the new.
+// TestTagIsPinned moves a tag: a revision goes on with what it is bound to, also
+// after the platform's restart, and one that is bound anew takes the new.
 func TestTagIsPinned(t *testing.T) {
 	p := newPlatform(t, dockertest.Options{})
 	p.image("artefact/moving:1", "old")
 	p.docker("tag", "artefact/moving:1", "artefact/kept:1") // or it would be gone with its tag
 	defer p.docker("rmi", "--force", "artefact/kept:1")
-	rev := p.artefact("artefact/moving:1")
-	p.prepare(rev)
+	tag := p.artefact("artefact/moving:1")
+	old := p.bound(tag)
+	if again, err := p.driver.KeptImage(p.ctx(), "artefact/moving:1@"+old.Image.Kept); err != nil || again.ID != old.Image.Kept || again.Reference != "" {
+		t.Errorf("by its ID: got %+v, %v", again, err)
+	}
+	p.prepare(old)
 	p.image("artefact/moving:1", "new")
-	wants := func(want string, d sandbox.Driver, rev *faas.Revision) {
+	wants := func(want string, rev *faas.Revision) {
 		t.Helper()
-		art, err := d.Prepare(p.ctx(), rev)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := p.start(art, rev).get("/hello"); got != want {
+		if got := p.start(p.prepare(rev), rev).get("/hello"); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	wants("old", p.driver, rev)
-	fresh := p.freshDriver()
-	p.driver = fresh
-	wants("old", fresh, rev)
-	redeployed := *rev
-	redeployed.Digest = digest(t, "redeployed")
-	wants("new", fresh, &redeployed)
+	wants("old", old)
+	p.driver = p.freshDriver()
+	wants("old", old)
+	wants("new", p.bound(tag))
+	if _, err := p.driver.KeptImage(p.ctx(), "artefact/nowhere:1"); faas.KindOf(err) != faas.KindNotFound {
+		t.Errorf("an image that is not there: got %v", err)
+	}
 }
 
 func TestImageThatIsGone(t *testing.T) {
 	p := newPlatform(t, dockertest.Options{})
 	p.image("artefact/gone", "x")
-	rev := p.artefact("artefact/gone")
+	rev := p.bound(p.artefact("artefact/gone"))
 	art := p.prepare(rev)
 	p.docker("rmi", "--force", "artefact/gone")
 	_, err := p.launch(art, rev)

@@ -3,7 +3,6 @@ package docker
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,7 +53,7 @@ func New(host sandbox.Host, options Options) *Driver {
 		return d
 	}
 	d.watch = newWatcher(d.engine, host.Node)
-	d.images = newImages(d.engine, host.Node, filepath.Join(host.StateDir, Name))
+	d.images = newImages(d.engine, host.Node)
 	d.network = &bridge{engine: d.engine, node: host.Node}
 	d.calls = newCallbacks(host.Logger)
 	// Without its layout the Engine is asked for measurements.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -24,18 +23,14 @@ import (
 type images struct {
 	engine *engine
 	node   string
-	pins   pins
 
 	mu     sync.Mutex
 	making map[string]*sync.Mutex // by what is made: an image is made by one at a time
 	wanted map[string]time.Time   // when an imported image was last wanted, by tag
 }
 
-func newImages(e *engine, node, dir string) *images {
-	return &images{
-		engine: e, node: node, pins: pins{filepath.Join(dir, "pins")},
-		making: map[string]*sync.Mutex{}, wanted: map[string]time.Time{},
-	}
+func newImages(e *engine, node string) *images {
+	return &images{engine: e, node: node, making: map[string]*sync.Mutex{}, wanted: map[string]time.Time{}}
 }
 
 // repository is the name of all images that we have imported.
@@ -48,13 +43,13 @@ func tag(digest string) string { return strings.TrimPrefix(digest, "sha256:") }
 func (s *images) ensure(ctx context.Context, rev *faas.Revision) (client.ImageInspectResult, error) {
 	key := rev.Image.Digest
 	if rev.Image.Rootfs == "" {
-		key = rev.Function.Image.Location
+		key = keptName(rev)
 	}
 	lock := s.lock(key)
 	lock.Lock()
 	defer lock.Unlock()
 	if rev.Image.Rootfs == "" {
-		return s.pull(ctx, rev)
+		return s.kept(ctx, rev)
 	}
 	return s.imported(ctx, rev.Image)
 }
@@ -124,20 +119,19 @@ func lastStatus(answer io.ReadCloser) (status string, err error) {
 }
 
 // prune removes the images of ours that are not for one of keep and have not
-// been wanted for grace, and the pins of those that are no more.
+// been wanted for grace.
 func (s *images) prune(ctx context.Context, keep []faas.Image, grace time.Duration) error {
 	kept := map[string]bool{}
 	for _, img := range keep {
 		kept[tag(img.Digest)] = true
 	}
-	errs := []error{s.pins.prune(keep, grace)}
 	list, err := s.engine.ImageList(ctx, client.ImageListOptions{
 		Filters: make(client.Filters).Add("label", nodeLabel+"="+s.node),
 	})
 	if away(err) {
-		return errors.Join(errs...) // then nothing of ours grows there either
+		return nil // then nothing of ours grows there either
 	}
-	errs = append(errs, err)
+	errs := []error{err}
 	for _, img := range list.Items {
 		for _, name := range img.RepoTags {
 			t, ours := strings.CutPrefix(name, s.repository()+":")

@@ -8,7 +8,6 @@ import (
 	"io"
 
 	"github.com/containerd/errdefs"
-	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/moby/moby/api/pkg/authconfig"
@@ -19,49 +18,46 @@ import (
 	"github.com/unifaas/unifaas/internal/faas"
 )
 
-// pull returns the image that rev is pinned to, or pins it to the one that
-// its reference names now: Docker's own copy, or else the registry's.
-func (s *images) pull(ctx context.Context, rev *faas.Revision) (client.ImageInspectResult, error) {
-	ref := rev.Function.Image.Location
-	pinned, err := s.pins.get(rev)
-	if err != nil {
-		return client.ImageInspectResult{}, err
-	}
-	wanted := ref
-	if pinned != nil {
-		wanted = pinned.ID
-	}
+// kept returns the image in Docker's store that rev is bound to, pulled again
+// if it is gone. A revision that is bound to none has the one of its name.
+func (s *images) kept(ctx context.Context, rev *faas.Revision) (client.ImageInspectResult, error) {
+	wanted := keptName(rev)
 	found, err := s.engine.ImageInspect(ctx, wanted)
-	if errdefs.IsNotFound(err) {
-		found, err = s.fetch(ctx, ref, pinned)
-	}
-	if err != nil || pinned != nil {
+	if !errdefs.IsNotFound(err) {
 		return found, err
 	}
-	return found, s.pins.set(rev, pin{ID: found.ID, Digests: found.RepoDigests, Image: rev.Image.Digest})
+	if isID(wanted) {
+		return found, faas.Errorf(faas.KindUnavailable,
+			"image %q (%s) is gone from Docker's store, and it came from no registry; build it again and deploy", rev.Function.Image, wanted)
+	}
+	if err := s.fetch(ctx, wanted); err != nil {
+		return found, err
+	}
+	return s.engine.ImageInspect(ctx, wanted)
 }
 
-// fetch pulls ref, or what it named when it was pinned.
-func (s *images) fetch(ctx context.Context, ref string, pinned *pin) (client.ImageInspectResult, error) {
-	source := ref
-	if pinned != nil {
-		if source = pinned.source(ref); source == "" {
-			return client.ImageInspectResult{}, faas.Errorf(faas.KindUnavailable,
-				"image %q (%s) is gone from Docker's store, and it came from no registry; build it again and deploy", ref, pinned.ID)
-		}
+// keptName is what Docker knows rev's image by.
+func keptName(rev *faas.Revision) string {
+	if rev.Image.Kept != "" {
+		return rev.Image.Kept
 	}
+	return rev.Function.Image.Location
+}
+
+// fetch pulls an image.
+func (s *images) fetch(ctx context.Context, ref string) error {
 	auth, err := credentials(ref)
 	if err != nil {
-		return client.ImageInspectResult{}, err
+		return err
 	}
-	answer, err := s.engine.ImagePull(ctx, source, client.ImagePullOptions{RegistryAuth: auth})
+	answer, err := s.engine.ImagePull(ctx, ref, client.ImagePullOptions{RegistryAuth: auth})
 	if err == nil {
 		err = answer.Wait(ctx)
 	}
 	if err != nil {
-		return client.ImageInspectResult{}, pullError(ref, err)
+		return pullError(ref, err)
 	}
-	return s.engine.ImageInspect(ctx, source)
+	return nil
 }
 
 // pullError gives a failed pull its kind: that there is no such image stays
@@ -97,22 +93,6 @@ func credentials(ref string) (string, error) {
 		IdentityToken: c.IdentityToken, RegistryToken: c.RegistryToken,
 		ServerAddress: parsed.Context().RegistryStr(),
 	})
-}
-
-// source returns the reference by which the pinned image can be pulled, "" if
-// there is none.
-func (p *pin) source(ref string) string {
-	named, err := reference.ParseNormalizedNamed(ref)
-	if err != nil {
-		return ""
-	}
-	for _, d := range p.Digests {
-		of, err := reference.ParseNormalizedNamed(d)
-		if err == nil && of.Name() == named.Name() {
-			return d
-		}
-	}
-	return ""
 }
 
 // eachMessage reads a stream of the Engine's JSON messages.

@@ -75,7 +75,7 @@ func push(t *testing.T, ref, label string) {
 		OS: "linux", Architecture: "amd64", RootFS: v1.RootFS{Type: "layers", DiffIDs: diffIDs(t, content)},
 		Config: v1.Config{
 			Entrypoint: []string{"/program"}, Env: []string{"FROM_IMAGE=" + label}, User: "1234:2345",
-			Volumes: map[string]struct{}{"/data": {}},
+			ExposedPorts: map[string]struct{}{"9000/tcp": {}, "8081": {}, "53/udp": {}}, Volumes: map[string]struct{}{"/data": {}},
 		},
 	})
 	if err != nil {
@@ -120,6 +120,21 @@ func (p *platform) fromRegistry(ref string) *faas.Revision {
 	})
 }
 
+// bound returns rev bound to what its reference names in Docker's store now.
+func (p *platform) bound(rev *faas.Revision) *faas.Revision {
+	p.Helper()
+	kept, err := p.driver.KeptImage(p.ctx(), rev.Function.Image.Location)
+	if err != nil {
+		p.Fatal(err)
+	}
+	to := *rev
+	if to.Image.Kept = kept.Reference; kept.Reference == "" {
+		to.Image.Kept = kept.ID
+	}
+	to.Digest = digest(p, to.Image)
+	return &to
+}
+
 func TestRegistry(t *testing.T) {
 	p := newPlatform(t, dockertest.Options{})
 	host := privateRegistry(t)
@@ -132,6 +147,11 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("Prepare without credentials: got %v", err)
 	}
 	login(t, host)
+	p.prepare(rev)
+	if kept, err := p.driver.KeptImage(p.ctx(), ref); err != nil || !strings.HasPrefix(kept.Reference, host+"/functions/guest@sha256:") || kept.Port != 8081 {
+		t.Errorf("what Docker has: got %+v, %v", kept, err)
+	}
+	rev = p.bound(rev)
 	art := p.prepare(rev)
 	r := p.start(art, rev)
 	info := r.get("/info")

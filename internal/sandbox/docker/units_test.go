@@ -3,7 +3,6 @@ package docker
 import (
 	"errors"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -115,38 +114,5 @@ func TestConnsEnd(t *testing.T) {
 		if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, net.ErrClosed) {
 			t.Fatalf("read: got %d, %v, want its end", n, err)
 		}
-	}
-}
-
-func TestPins(t *testing.T) {
-	p := pins{t.TempDir()}
-	known := "127.0.0.1:5000/name@sha256:" + strings.Repeat("0", 64)
-	one := &faas.Revision{Digest: "sha256:1", Image: faas.Image{Digest: "sha256:a"}}
-	two := &faas.Revision{Digest: "sha256:2", Image: faas.Image{Digest: "sha256:b"}}
-	want := map[*faas.Revision]pin{}
-	for _, rev := range []*faas.Revision{one, two} {
-		want[rev] = pin{ID: "sha256:id" + rev.Digest, Digests: []string{known}, Image: rev.Image.Digest}
-		if err := p.set(rev, want[rev]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := p.get(one)
-	if err != nil || got == nil || !cmp.Equal(*got, want[one]) {
-		t.Errorf("get: %+v, %v", got, err)
-	}
-	if src := got.source("127.0.0.1:5000/name:tag"); src != known {
-		t.Errorf("source: got %q", src)
-	}
-	if src := got.source("other/name:tag"); src != "" {
-		t.Errorf("source of another name: got %q", src)
-	}
-	if err := p.prune([]faas.Image{one.Image}, 0); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := p.get(one); got == nil || err != nil {
-		t.Errorf("a pin that is kept: got %v, %v", got, err)
-	}
-	if got, err := p.get(two); got != nil || err != nil {
-		t.Errorf("a pin that is not kept: got %v, %v", got, err)
 	}
 }

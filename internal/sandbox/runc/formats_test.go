@@ -101,6 +101,12 @@ func TestSpec(t *testing.T) {
 	if spec.Linux.Seccomp == nil || len(spec.Linux.MaskedPaths) == 0 || len(spec.Linux.ReadonlyPaths) == 0 || !spec.Root.Readonly || !spec.Process.NoNewPrivileges {
 		t.Errorf("protections: got %+v", spec.Linux)
 	}
+	if diff := cmp.Diff(oci.Sysctls(), spec.Linux.Sysctl); diff != "" {
+		t.Error("settings of the kernel (-want +got):\n", diff)
+	}
+	if got := spec.Process.ApparmorProfile; got != oci.AppArmorProfile() {
+		t.Errorf("AppArmor profile: got %q", got)
+	}
 	if len(spec.Linux.Namespaces) != 6 {
 		t.Errorf("namespaces: got %+v", spec.Linux.Namespaces)
 	}

@@ -74,6 +74,7 @@ func protect(spec *specs.Spec) error {
 	spec.Version = specVersion
 	score := oomScore
 	spec.Process.OOMScoreAdj = &score
+	spec.Process.ApparmorProfile = oci.AppArmorProfile()
 	spec.Process.Rlimits = fitLimits(spec.Process.Rlimits, own.Max)
 	spec.Linux = &specs.Linux{
 		Namespaces: []specs.LinuxNamespace{
@@ -83,6 +84,7 @@ func protect(spec *specs.Spec) error {
 		// Runtimes allow /dev/null and its like on top of this.
 		Resources:     &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}},
 		Seccomp:       filter,
+		Sysctl:        oci.Sysctls(),
 		MaskedPaths:   oci.MaskedPaths(),
 		ReadonlyPaths: oci.ReadonlyPaths(),
 	}

@@ -24,6 +24,7 @@ var lifecycleCases = []testCase{
 	{name: "ListensLate", run: listensLate},
 	{name: "StartIsCanceledAtOnce", run: startIsCanceledAtOnce},
 	{name: "OtherPort", needs: []Promise{Program}, run: otherPort},
+	{name: "LowPort", needs: []Promise{Program}, run: lowPort},
 }
 
 func probeLeavesNothing(f *fixture) {
@@ -225,4 +226,15 @@ func startIsCanceledAtOnce(f *fixture) {
 func otherPort(f *fixture) {
 	r := f.start(env(guest.PortEnv, "9191"), func(rev *faas.Revision) { rev.Function.Port = 9191 })
 	r.wantHello()
+}
+
+// lowPort is what the images of web servers expose. A function has no
+// capability to listen on it, whoever it is.
+func lowPort(f *fixture) {
+	for _, user := range []string{"0:0", "1234:2345"} {
+		r := f.start(env(guest.PortEnv, "80"), func(rev *faas.Revision) {
+			rev.Function.Port, rev.Image.Config.User = 80, user
+		})
+		r.wantHello()
+	}
 }

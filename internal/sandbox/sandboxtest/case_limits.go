@@ -81,13 +81,33 @@ func pidsLimit(f *fixture) {
 		rev.Function.Limits.Pids = limit
 		rev.Function.Limits.Memory = 512 * mib
 	})
-	var forked guest.Forked
+	other := f.start()
 	answer, err := r.request(f.ctx(), http.MethodGet, query("/fork", "n", 4*limit), nil)
-	if err != nil {
-		// A process that can't make a thread may die of it: contained as well.
-		f.Logf("the fork bomb broke its function: %v; %v", err, r.wantExit())
+	if err == nil {
+		wantBounded(f, answer, limit)
+	} else {
+		r.wantThreadless(err)
+	}
+	other.wantHello()
+	f.start().wantHello()
+}
+
+// wantThreadless checks that a function which did not answer a request for
+// processes has died of the limit itself: its runtime could not make a thread.
+// That is contained, too; any other end is not the limit's work.
+func (r *running) wantThreadless(broken error) {
+	r.f.Helper()
+	if exit := r.wantExit(); exit.OutOfMemory || exit.Signal != 0 {
+		r.f.Errorf("the function broke at its limit of processes: %v; it ended (%v), not for want of a thread\noutput: %s", broken, exit, r.out.text())
 		return
 	}
+	r.out.want(r.f, "failed to create new OS thread") // of Go's runtime
+}
+
+// wantBounded checks how many processes a function says it could start.
+func wantBounded(f *fixture, answer string, limit int) {
+	f.Helper()
+	var forked guest.Forked
 	decode(f, answer, &forked)
 	if forked.Started < limit/4 {
 		f.Errorf("only %d processes were started with a limit of %d (%s)", forked.Started, limit, forked.Error)
@@ -95,8 +115,6 @@ func pidsLimit(f *fixture) {
 	if forked.Started >= 2*limit || forked.Error == "" {
 		f.Errorf("%d processes were started with a limit of %d (%s)", forked.Started, limit, forked.Error)
 	}
-	other := f.start()
-	other.wantHello()
 }
 
 // cpuLimit burns on two processors with a quarter of one allowed. It measures

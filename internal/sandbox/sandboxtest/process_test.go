@@ -49,6 +49,7 @@ const (
 	recoverNothing  flaw = "Recover says that all are gone"
 	recoverAnything flaw = "Recover takes over what has ended"
 	ignoreBoot      flaw = "Recover believes a record of another boot"
+	killForker      flaw = "a function that makes processes is killed"
 )
 
 type processState struct {
@@ -102,6 +103,9 @@ func (d *processDriver) Start(ctx context.Context, artifact sandbox.Artifact, sp
 		_ = cmd.Wait()
 		inst.ended(cmd.ProcessState.Sys().(syscall.WaitStatus))
 	}()
+	if d.flaw == killForker {
+		go inst.killAtChildren()
+	}
 	if d.flaw == recordLate {
 		if err := record(); err != nil {
 			_ = inst.Stop(context.Background())
@@ -122,6 +126,26 @@ func (d *processDriver) leak(spec *sandbox.Spec) error {
 		go func() { select {} }()
 	}
 	return nil
+}
+
+// killAtChildren ends a process that has more than a few children.
+func (i *processInstance) killAtChildren() {
+	for {
+		select {
+		case <-i.done:
+			return
+		case <-time.After(time.Millisecond):
+		}
+		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", i.pid))
+		children := 0
+		for _, list := range lists {
+			text, _ := os.ReadFile(list)
+			children += len(bytes.Fields(text))
+		}
+		if children > 4 {
+			_ = syscall.Kill(-i.pid, syscall.SIGKILL)
+		}
+	}
 }
 
 // command carries the instance's ID where a recovery finds it: in the process

@@ -176,3 +176,12 @@ func TestTheSuiteFindsWhatIsNotIsolated(t *testing.T) {
 		})
 	}
 }
+
+// TestTheSuiteFindsWhatOnlyLooksContained: a function that is killed when it
+// makes processes has no limit of them.
+func TestTheSuiteFindsWhatOnlyLooksContained(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("chroot needs root")
+	}
+	fails(t, "PidsLimit", "not for want of a thread", jailEnv+"=1", flawEnv+"="+string(killForker))
+}

@@ -85,6 +85,7 @@ func TestRowsSayWhetherTheyMet(t *testing.T) {
 		{Compare("a", "1/s", nil, "p", Sample{10}, AtLeast(1)), true},
 		{Limit("a", "MiB", Sample{20}, 24), false},
 		{Limit("a", "MiB", Sample{25}, 24), true},
+		{Limit("a", "MiB", Sample{20, 20, 25}, 24), true},
 		{Missing("a", "ms", "p", AtMost(1), "no such thing here"), true},
 		{Missing("a", "ms", "p", nil, "no such thing here"), false},
 	} {

@@ -83,7 +83,7 @@ func (n Number) Known() bool { return !math.IsNaN(float64(n)) && !math.IsInf(flo
 type Row struct {
 	Name      string `json:"name"`
 	Unit      string `json:"unit"`
-	Ours      Number `json:"ours"` // median over rounds, null when not measured
+	Ours      Number `json:"ours"` // median over rounds, of a limit's the largest; null when not measured
 	Peer      string `json:"peer"`
 	PeerValue Number `json:"peer_value"` // median over rounds, null when not measured
 	Ratio     Number `json:"ratio"`      // ours / peer_value
@@ -121,17 +121,18 @@ func Compare(name, unit string, ours Sample, peer string, theirs Sample, target 
 	return r.judged()
 }
 
-// Limit makes the row of a sample that must keep to a fixed value.
+// Limit makes the row of a sample of which every value must keep to a fixed
+// one: ours is the largest.
 func Limit(name, unit string, ours Sample, limit float64) Row {
 	r := Row{
 		Name: name, Unit: unit, Peer: "limit", Target: AtMost(1),
-		Ours: Number(ours.Median()), PeerValue: Number(limit),
+		Ours: Number(ours.Max()), PeerValue: Number(limit),
 		Rounds: len(ours), OursMAD: Number(ours.MAD()), PeerMAD: Unknown,
 		RatioLow:  Number(ours.Quantile(0.25) / limit),
 		RatioHigh: Number(ours.Quantile(0.75) / limit),
 		Valid:     true,
 	}
-	return r.judged()
+	return r.judged().Noted("median %.4g %s", ours.Median(), unit)
 }
 
 // Missing makes the row of something that could not be measured.
@@ -150,6 +151,12 @@ func (r Row) judged() Row {
 		met := r.Target.Holds(float64(r.Ratio))
 		r.Met = &met
 	}
+	return r
+}
+
+// Unjudged is r as information, without a target.
+func (r Row) Unjudged() Row {
+	r.Target, r.Met = nil, nil
 	return r
 }
 

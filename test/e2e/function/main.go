@@ -17,7 +17,7 @@ func main() {
 	process := guest.Process{
 		Args: os.Args, Getenv: os.Getenv, Environ: os.Environ,
 		Stdout: os.Stdout, Stderr: os.Stderr, Exit: os.Exit, Crash: crash,
-		Listen: func() (net.Listener, error) { return net.Listen("tcp", ":8080") },
+		Listen: listen,
 	}
 	if os.Getenv("E2E_MODE") == "deaf" {
 		process.Listen = deafListener
@@ -27,6 +27,14 @@ func main() {
 	mux.Handle("/", guest.Handler(process))
 	process.Handler = mux
 	os.Exit(guest.Run(process))
+}
+
+func listen() (net.Listener, error) {
+	port := os.Getenv(guest.PortEnv)
+	if port == "" {
+		port = "8080"
+	}
+	return net.Listen("tcp", ":"+port)
 }
 
 // crash ends the process as Go programs mostly crash. The panic is on a

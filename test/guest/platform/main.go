@@ -1,6 +1,8 @@
 // Command platform runs a platform once, as a user would: it starts it, calls
 // the function hello-go, looks whether the instance's memory limit is set in a
-// control group of version 2, and stops it. It runs in the test guest.
+// control group of version 2, sets the wall clock while requests flow, and stops
+// it, which must leave an ordinary user's control group as it was. It runs in
+// the test guest.
 package main
 
 import (
@@ -27,6 +29,9 @@ const patience = 3 * time.Minute
 // limit is what functions/hello-go/function.toml declares, in bytes. A sandbox
 // may add what it needs itself.
 const limit = 64 << 20
+
+// gateway is where the platform listens by default.
+const gateway = "127.0.0.1:8123"
 
 // hierarchy is where version 2 of cgroups is mounted.
 const hierarchy = "/sys/fs/cgroup"
@@ -59,11 +64,20 @@ func check(unifaas, functions string) (err error) {
 	if err := doctor.Wait(); err != nil {
 		fmt.Println("doctor:", err)
 	}
+	if err := leftAsItWas("doctor"); err != nil {
+		return err
+	}
 	if err := start(up, "service"); err != nil {
 		return err
 	}
 	err = use(unifaas, run)
-	return errors.Join(err, stop(up))
+	if err == nil {
+		err = jump(unifaas, run, "http://"+gateway+"/invoke/hello-go/hello")
+	}
+	if err = errors.Join(err, stop(up)); err != nil {
+		return err
+	}
+	return leftAsItWas("service")
 }
 
 // use calls the function until it answers, and looks at its instance.
@@ -80,15 +94,23 @@ func use(unifaas, run string) error {
 		}
 		time.Sleep(time.Second)
 	}
-	list, err := output(unifaas, "ps", "--run-dir", run, "--json")
+	instance, err := onlyInstance(unifaas, run)
 	if err != nil {
 		return err
 	}
+	return limited(instance.ID)
+}
+
+func onlyInstance(unifaas, run string) (control.Instance, error) {
+	list, err := output(unifaas, "ps", "--run-dir", run, "--json")
+	if err != nil {
+		return control.Instance{}, err
+	}
 	var instances []control.Instance
 	if err := json.Unmarshal([]byte(list), &instances); err != nil || len(instances) != 1 {
-		return fmt.Errorf("want one instance, ps tells %s, %w", list, err)
+		return control.Instance{}, fmt.Errorf("want one instance, ps tells %s, %w", list, err)
 	}
-	return limited(instances[0].ID)
+	return instances[0], nil
 }
 
 // start starts a program, an ordinary user's in a control group of its own, as
@@ -108,19 +130,50 @@ func start(cmd *exec.Cmd, group string) error {
 
 // makeGroup makes a group beside the one that this process is in.
 func makeGroup(name string) (*os.File, error) {
-	text, err := os.ReadFile("/proc/self/cgroup")
+	dir, err := groupDir(name)
 	if err != nil {
 		return nil, err
 	}
-	own, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "0::")
-	if !ok {
-		return nil, fmt.Errorf("no group of version 2 alone: %q", text)
-	}
-	dir := filepath.Join(hierarchy, filepath.Dir(own), name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
 	return os.Open(dir)
+}
+
+func groupDir(name string) (string, error) {
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", err
+	}
+	own, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "0::")
+	if !ok {
+		return "", fmt.Errorf("no group of version 2 alone: %q", text)
+	}
+	return filepath.Join(hierarchy, filepath.Dir(own), name), nil
+}
+
+// leftAsItWas wants nothing of ours in the group of a program that has ended.
+func leftAsItWas(group string) error {
+	if os.Geteuid() == 0 {
+		return nil // it was given none
+	}
+	dir, err := groupDir(group)
+	if err != nil {
+		return err
+	}
+	below, err := filepath.Glob(filepath.Join(dir, "*", "cgroup.procs"))
+	if err != nil {
+		return err
+	}
+	handed, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+	if err != nil {
+		return err
+	}
+	if text := strings.TrimSpace(string(handed)); len(below) > 0 || text != "" {
+		return fmt.Errorf("%s ended and has left the groups %v and the controllers %q", group, below, text)
+	}
+	fmt.Println(group, "has left its control group as it was")
+	return nil
 }
 
 // limited checks that the group of an instance holds it and limits it.

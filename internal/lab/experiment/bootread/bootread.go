@@ -19,7 +19,8 @@ import (
 // cached=0 is after the machine's page cache was emptied.
 var Experiment = experiment.Experiment{
 	Name: "boot-read", Languages: []string{workload.Go},
-	About: "what a cold start reads from storage, and its latency, with the page cache warm (cached=1) and emptied (cached=0)",
+	Inside: true,
+	About:  "what a cold start reads from storage, and its latency, with the page cache warm (cached=1) and emptied (cached=0)",
 	Charts: []experiment.Chart{
 		{Title: "Reads of a cold start, page cache emptied and warm", Axis: "read"},
 		{Name: "latency", Title: "Cold start, page cache emptied and warm", Metric: "latency", Axis: "latency", Log: true},

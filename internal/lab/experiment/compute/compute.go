@@ -35,7 +35,7 @@ const (
 
 func first(name, about string, c clock, quick, paper string) experiment.Experiment {
 	return experiment.Experiment{
-		Name: name, About: about, Languages: []string{workload.Go},
+		Name: name, About: about, Inside: true, Languages: []string{workload.Go},
 		Charts: []experiment.Chart{{Title: strings.ToUpper(about[:1]) + about[1:], Axis: "time"}},
 		Trials: func(s experiment.Scale) []experiment.Trial {
 			path := experiment.Of(s, quick, paper, paper)
@@ -50,7 +50,7 @@ func first(name, about string, c clock, quick, paper string) experiment.Experime
 }
 
 var unzip = experiment.Experiment{
-	Name: "unzip", About: "unpacking an archive of 50 MiB to the function's own disk", Languages: []string{workload.Go},
+	Name: "unzip", About: "unpacking an archive of 50 MiB to the function's own disk", Inside: true, Languages: []string{workload.Go},
 	Charts: []experiment.Chart{{Title: "Unpacking an archive of 50 MiB", Axis: "time"}},
 	Trials: func(s experiment.Scale) []experiment.Trial {
 		return []experiment.Trial{{

@@ -17,8 +17,10 @@ import (
 // first metric. "cpu" is processor time, "switches" are context switches, of
 // all processes of one instance.
 var Experiment = experiment.Experiment{
-	Name:  "idle-cpu",
-	About: "host instructions, processor time and context switches of one idle instance in a second",
+	Name:    "idle-cpu",
+	Inside:  true,
+	About:   "host instructions, processor time and context switches of one idle instance in a second",
+	Lacking: "this machine has no counter of instructions, or does not let it be had (perf_event_open(2)): processor time and context switches are what there is",
 	Charts: []experiment.Chart{
 		{Title: "Idle instance: instructions of the host's processor", Axis: "instructions in a second", Log: true},
 		{Name: "cpu", Title: "Idle instance: processor time", Metric: "cpu", Axis: "processor time in a second"},
@@ -56,26 +58,24 @@ type instance struct {
 }
 
 // begin starts an instance of each subject, one after the other: what comes
-// meanwhile is its processes.
+// with it is its processes.
 func begin(ctx context.Context, lab experiment.Lab, all []experiment.Subject) ([]instance, error) {
 	var idle []instance
 	for _, s := range all {
-		before, err := pids(lab)
+		before, err := measure.Processes()
 		if err != nil {
 			return idle, err
 		}
 		if err := experiment.Keep(ctx, lab, s, 1); err != nil {
 			continue // the other experiments tell of it
 		}
-		after, err := pids(lab)
+		after, err := measure.Processes()
 		if err != nil {
 			return idle, err
 		}
 		i := instance{subject: s}
-		for pid := range after {
-			if !before[pid] {
-				i.pids = append(i.pids, pid)
-			}
+		for _, p := range lab.Came(before, after) {
+			i.pids = append(i.pids, p.Pid)
 		}
 		if len(i.pids) == 0 {
 			return idle, fmt.Errorf("an instance in %s has no process", s.Sandbox)
@@ -83,17 +83,6 @@ func begin(ctx context.Context, lab experiment.Lab, all []experiment.Subject) ([
 		idle = append(idle, i)
 	}
 	return idle, nil
-}
-
-func pids(lab experiment.Lab) (map[int]bool, error) {
-	all, err := measure.Processes()
-	found := map[int]bool{}
-	for _, p := range all {
-		if !lab.Spare(p.Pid) {
-			found[p.Pid] = true
-		}
-	}
-	return found, err
 }
 
 // watch measures all instances for some time.

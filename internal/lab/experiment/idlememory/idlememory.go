@@ -21,8 +21,9 @@ import (
 // one instance, and "pss NAME" of those of one name: the function, its monitor,
 // its shim.
 var Experiment = experiment.Experiment{
-	Name:  "idle-memory",
-	About: "drop of MemAvailable with N idle instances, and the proportional size of their processes for one instance",
+	Name:   "idle-memory",
+	Inside: true,
+	About:  "drop of MemAvailable with N idle instances, and the proportional size of their processes for one instance",
 	Charts: []experiment.Chart{
 		{Title: "Memory of idle instances: drop of what is available", Form: experiment.Curve, Along: "instances", Axis: "memory of all", Log: true},
 		{
@@ -53,7 +54,7 @@ func trial(n int, settle time.Duration, tries int) experiment.Trial {
 			if err := experiment.Keep(ctx, lab, s, 0); err != nil {
 				return nil, err
 			}
-			before, err := look(lab, settle)
+			before, err := look(settle)
 			for try := 1; err == nil; try++ {
 				var with, afterwards state
 				if with, err = lookAt(ctx, lab, s, n, settle); err != nil {
@@ -64,7 +65,7 @@ func trial(n int, settle time.Duration, tries int) experiment.Trial {
 				}
 				d := difference{n: n, before: before, with: with, afterwards: afterwards}
 				if try == tries || !d.moved() {
-					return d.samples(parameters), nil
+					return d.samples(parameters, lab.Came(before.processes, with.processes)), nil
 				}
 				before = afterwards
 			}
@@ -78,18 +79,18 @@ func lookAt(ctx context.Context, lab experiment.Lab, s experiment.Subject, n int
 	if err := experiment.Keep(ctx, lab, s, n); err != nil {
 		return state{}, err
 	}
-	return look(lab, settle)
+	return look(settle)
 }
 
 // A state is the machine's memory and what its processes have of it.
 type state struct {
 	available int64
-	processes map[int]measure.ProcessMemory
+	processes []measure.ProcessMemory
 }
 
 // look waits until the machine's memory is at rest, for half of settle at
 // least and three times that at most.
-func look(lab experiment.Lab, settle time.Duration) (state, error) {
+func look(settle time.Duration) (state, error) {
 	time.Sleep(settle / 2)
 	available, err := measure.Available()
 	for begin, calm := time.Now(), 0; calm < 3 && err == nil && time.Since(begin) < settle*5/2; {
@@ -104,13 +105,7 @@ func look(lab experiment.Lab, settle time.Duration) (state, error) {
 		return state{}, err
 	}
 	all, err := measure.Processes()
-	st := state{available, map[int]measure.ProcessMemory{}}
-	for _, p := range all {
-		if !lab.Spare(p.Pid) {
-			st.processes[p.Pid] = p
-		}
-	}
-	return st, err
+	return state{available, all}, err
 }
 
 // A difference is what n instances make of the machine.
@@ -135,19 +130,24 @@ func (d difference) moved() bool {
 	return drift > 4*mib && drift > max(d.drop(), -d.drop())/10
 }
 
-func (d difference) samples(parameters string) []record.Sample {
-	samples := []record.Sample{experiment.Sample(parameters, "MiB", float64(d.drop())/mib)}
+func (d difference) samples(parameters string, processes []measure.ProcessMemory) []record.Sample {
+	doubt := ""
+	if d.moved() {
+		doubt = fmt.Sprintf("the rest of the machine's memory moved by %.0f MiB meanwhile", float64(d.drift())/mib)
+	}
+	var samples []record.Sample
 	add := func(metric string, mebibytes float64) {
 		s := experiment.Sample(parameters, "MiB", mebibytes)
 		s.Metric = metric
+		if metric == "" || metric == "available" {
+			s.Doubt = doubt
+		}
 		samples = append(samples, s)
 	}
+	add("", float64(d.drop())/mib)
 	var total int64
 	byName := map[string]int64{}
-	for pid, p := range d.with.processes {
-		if _, old := d.before.processes[pid]; old {
-			continue
-		}
+	for _, p := range processes {
 		byName[p.Name] += p.PSS
 		total += p.PSS
 	}

@@ -11,6 +11,7 @@ import (
 // Experiment is the paper's "image-size".
 var Experiment = experiment.Experiment{
 	Name:   "image-size",
+	Inside: true,
 	About:  "bytes of the function's root file system, unpacked",
 	Charts: []experiment.Chart{{Title: "Size of images and kernels", Form: experiment.Amounts, Axis: "size"}},
 	Trials: func(experiment.Scale) []experiment.Trial {

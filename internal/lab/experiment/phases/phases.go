@@ -17,6 +17,7 @@ import (
 // the function's own work.
 var Experiment = experiment.Experiment{
 	Name:   "phases",
+	Inside: true,
 	About:  "the parts of a cold start by the platform's trace; \"request\" is the rest of the request's latency",
 	Charts: []experiment.Chart{{Title: "Phases of a cold start", Form: experiment.Stack, Axis: "medians of the parts, one after the other"}},
 	Trials: func(s experiment.Scale) []experiment.Trial {

@@ -35,6 +35,9 @@ type Plan struct {
 	// Filter is a seccomp program: 8 bytes for each instruction, as in the
 	// kernel's struct sock_filter.
 	Filter []byte
+	// AppArmor is the profile that the function is executed under; "" leaves it
+	// the platform's.
+	AppArmor string
 	// LastCapability is the highest number of a capability that the kernel
 	// has.
 	LastCapability int

@@ -63,6 +63,7 @@ func (w *writer) mountRoot() {
 func (w *writer) mountProc() {
 	w.mount(r2, rRoot, "proc", "proc", noSuid|noDev|noExec)
 	w.forbidNamespaces(r2)
+	w.openPorts(r2)
 	w.protect("/proc/")
 }
 
@@ -70,11 +71,25 @@ func (w *writer) mountProc() {
 // system call filter that does so, too.
 func (w *writer) forbidNamespaces(proc uint8) {
 	w.Step("limit user namespaces")
+	w.writeSetting(proc, "sys/user/max_user_namespaces", "0")
+}
+
+// openPorts lets the function listen on every port of its network namespace: a
+// web server's image says 80, and a function has no capability to ask for it.
+func (w *writer) openPorts(proc uint8) {
+	w.Step("open the ports below 1024")
+	w.writeSetting(proc, "sys/net/ipv4/ip_unprivileged_port_start", "0")
+}
+
+// writeSetting writes a file below /proc/sys, unless the kernel has none of
+// that name.
+func (w *writer) writeSetting(proc uint8, file, value string) {
 	without := w.Label()
-	w.CallTo(r0, unix.SYS_OPENAT, script.Reg(proc), w.String("sys/user/max_user_namespaces").Arg(),
+	w.CallTo(r0, unix.SYS_OPENAT, script.Reg(proc), w.String(file).Arg(),
 		script.Number(unix.O_WRONLY|unix.O_CLOEXEC), number(0))
-	w.Catch(uint32(unix.ENOENT), without) // a kernel without the limit
-	w.Call(unix.SYS_WRITE, script.Reg(r0), w.String("0").Arg(), number(1))
+	w.Catch(uint32(unix.ENOENT), without)
+	w.Call(unix.SYS_WRITE, script.Reg(r0), w.String(value).Arg(), script.Number(len(value)))
+	w.Call(unix.SYS_CLOSE, script.Reg(r0))
 	w.Put(without)
 }
 

@@ -47,6 +47,31 @@ func TestPrivilegesGoBeforeTheFunctionComes(t *testing.T) {
 	}
 }
 
+// TestTheFunctionIsConfined: by its own process, just before it is executed, and
+// where there is no profile, not at all.
+func TestTheFunctionIsConfined(t *testing.T) {
+	p := example()
+	const step = "confine by the AppArmor profile docker-default"
+	if slices.Contains(steps(t, p), step) {
+		t.Error("it is confined by a profile that nobody named")
+	}
+	p.AppArmor = "docker-default"
+	program, err := setup.Compile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := slices.Compact(program.Steps)
+	fork, confine, execute := slices.Index(all, "fork"), slices.Index(all, step), slices.Index(all, "execute /app")
+	if fork < 0 || confine != fork+1 || execute != confine+1 {
+		t.Errorf("fork is step %d, confine %d, execute %d", fork, confine, execute)
+	}
+	for _, text := range []string{"/proc/self/attr/apparmor/exec\x00", "/proc/self/attr/exec\x00", "exec docker-default\x00"} {
+		if !strings.Contains(string(program.Memory), text) {
+			t.Errorf("%q is not in the script", text)
+		}
+	}
+}
+
 func TestAProgramIsLookedForInThePath(t *testing.T) {
 	p := example()
 	p.Argv = []string{"app"}

@@ -23,12 +23,37 @@ func (w *writer) start() {
 	w.Call(unix.SYS_SETSID)
 	w.Call(unix.SYS_RT_SIGPROCMASK, script.Number(unix.SIG_SETMASK), w.Words(0).Arg(), number(0), number(8))
 	w.Call(unix.SYS_CLOSE_RANGE, number(3), number(1<<32-1), script.Number(unix.CLOSE_RANGE_CLOEXEC))
+	w.confine()
 	w.execute()
 	w.Put(parent)
 	w.Step("answer")
 	w.Call(unix.SYS_SENDTO, script.Number(script.GateFD), w.Bytes([]byte{script.Done}).Arg(), number(1), script.Number(unix.MSG_NOSIGNAL))
 	w.Ignore() // the platform may be gone
 	w.Call(unix.SYS_CLOSE, script.Number(script.GateFD))
+}
+
+// confine has the kernel put this process under the profile when it executes
+// the function. Only a process itself may ask for that, by a file that anybody
+// may open: this one's others are out of its own reach (see drop).
+func (w *writer) confine() {
+	if w.AppArmor == "" {
+		return
+	}
+	w.Step("confine by the AppArmor profile " + w.AppArmor)
+	old, open := w.Label(), w.Label()
+	w.openForWriting("/proc/self/attr/apparmor/exec")
+	w.Catch(uint32(unix.ENOENT), old)
+	w.Jump(open)
+	w.Put(old)
+	w.openForWriting("/proc/self/attr/exec") // before Linux 5.8
+	w.Put(open)
+	order := "exec " + w.AppArmor
+	w.Call(unix.SYS_WRITE, script.Reg(r0), w.String(order).Arg(), script.Number(len(order)))
+	w.Call(unix.SYS_CLOSE, script.Reg(r0))
+}
+
+func (w *writer) openForWriting(path string) {
+	w.CallTo(r0, unix.SYS_OPENAT, number(here), w.String(path).Arg(), script.Number(unix.O_WRONLY|unix.O_CLOEXEC), number(0))
 }
 
 // execute executes the program: a name without a slash is looked for in the
