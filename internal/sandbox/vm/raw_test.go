@@ -1,0 +1,196 @@
+package vm_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/catalog"
+	"github.com/unifaas/unifaas/internal/erofs"
+	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/guest/linux/kernel"
+	"github.com/unifaas/unifaas/internal/guest/linux/kernel/kerneltest"
+	"github.com/unifaas/unifaas/internal/guest/raw"
+	"github.com/unifaas/unifaas/internal/sandbox"
+	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
+	"github.com/unifaas/unifaas/internal/sandbox/vm"
+	"github.com/unifaas/unifaas/internal/vmm/all"
+)
+
+// registry is function.toml as the artefact's registry has it, but for the
+// names of the guest's own words on its command line.
+const registry = `keepalive = 100
+concurrent-requests = 1
+single-use = true
+
+[vm]
+kernel = "vmlinux"
+image = "rootfs.img"
+memory = 128
+cpus = 1
+cmdline = "console=ttyS0 quiet panic=-1 reboot=t root=/dev/vda ro rootfstype=erofs init=/init pci=%s guest.ip=%%ip guest.mask=%%netmask guest.gw=%%gateway guest.callback=%%callback guest.greeting=hello"
+hypervisor = %s
+`
+
+// A rawRig runs instances of a function of the artefact's form.
+type rawRig struct {
+	*testing.T
+	driver *vm.Driver
+	rev    *faas.Revision
+	art    sandbox.Artifact
+	host   sandbox.Host
+	output string
+}
+
+// newRaw makes the kernel and disk that the artefact's scripts would have made.
+// Debian's kernel has no driver of the disk without an initial file system,
+// which the artefact's form can't name.
+func newRaw(t *testing.T, hypervisor, pci string) *rawRig {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		sandboxtest.Skip(t, "vm", sandboxtest.NotRoot{What: "make networks of machines"})
+	}
+	kernels, err := kernel.NewStore(kerneltest.Dir(t, "vm")).List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(kernels, func(k *kernel.Kernel) bool { return k.Kind == kernel.KindSmall })
+	if i < 0 {
+		sandboxtest.Skip(t, "vm", sandboxtest.Missing{What: "a kernel with the disk's driver built in", Remedy: "make one with unifaas kernel build and name its folder by " + kerneltest.Env})
+	}
+	dir := t.TempDir()
+	rootfs := filepath.Join(dir, "rootfs")
+	for _, name := range []string{"dev", "proc"} {
+		if err := os.MkdirAll(filepath.Join(rootfs, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(rootfs, "init"), "./testdata/artefact")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the function: %v\n%s", err, out)
+	}
+	disk, err := os.Create(filepath.Join(dir, "rootfs.img"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	if err := erofs.Write(t.Context(), disk, rootfs, erofs.Options{Directories: []string{"/dev", "/proc"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(kernels[i].ELF(), filepath.Join(dir, "vmlinux")); err != nil {
+		t.Fatal(err)
+	}
+	fn, err := catalog.Decode([]byte(fmt.Sprintf(registry, pci, hypervisor)), catalog.DecodeOptions{Ref: faas.NewRef("f"), Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rev, err := catalog.NewRevision(fn, faas.Image{Digest: "sha256:" + strings.Repeat("0", 64)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := sandbox.Host{Node: fmt.Sprintf("v%x", time.Now().UnixNano()&0xffffff), StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run")}
+	r := &rawRig{T: t, host: host, rev: rev, driver: vm.New(vm.NewMachines(host, all.Monitors(host.StateDir)), raw.New())}
+	t.Cleanup(func() {
+		if err := r.driver.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if r.art, err = r.driver.Prepare(t.Context(), rev); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// start starts an instance and waits until it serves.
+func (r *rawRig) start(id string) sandbox.Instance {
+	r.Helper()
+	dir := filepath.Join(r.host.RunDir, id)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		r.Fatal(err)
+	}
+	output, err := os.Create(filepath.Join(r.host.RunDir, id+".out"))
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer output.Close()
+	i, err := r.driver.Start(r.Context(), r.art, sandbox.Spec{
+		ID: r.host.Node + "-" + id, Revision: r.rev, Dir: dir, Output: output, Record: func(any) error { return nil },
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.Cleanup(func() {
+		if err := i.Stop(r.Context()); err != nil {
+			r.Error(err)
+		}
+	})
+	if err := i.Ready(r.Context()); err != nil {
+		text, _ := os.ReadFile(output.Name())
+		r.Fatalf("%v\n%s", err, text)
+	}
+	return i
+}
+
+func (r *rawRig) ask(i sandbox.Instance, path string) string {
+	r.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return i.Dial(ctx) }}}
+	resp, err := client.Get("http://function" + path)
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	return string(text)
+}
+
+// TestArtefactsMachines serves functions of the artefact's form on each
+// monitor: called back, dialled, with a disk of their own.
+func TestArtefactsMachines(t *testing.T) {
+	for hypervisor, pci := range map[string]string{
+		`{ type = "microvm", disk-type = "block", acpi = true, rtc = true, pit = false, pic = false, auto-kernel-cmdline = true }`: "off",
+		`{ type = "qemu", disk-type = "block" }`: "on",
+	} {
+		t.Run(hypervisor, func(t *testing.T) {
+			r := newRaw(t, hypervisor, pci)
+			first := r.start("1")
+			if got := r.ask(first, "/hello"); got != "hello" {
+				t.Errorf("got %q", got)
+			}
+			for range 2 { // what it has written it finds again, and nobody else
+				_ = r.ask(first, "/write")
+			}
+			second := r.start("2")
+			if got := r.ask(second, "/write"); got != "false" {
+				t.Errorf("the second instance's disk: got %q, want one that nobody has written to", got)
+			}
+			if got := r.ask(first, "/write"); got != "true" {
+				t.Errorf("the first instance's disk: got %q, want what it has written", got)
+			}
+			_ = r.ask(first, "/panic")
+			select {
+			case <-first.Done():
+			case <-time.After(time.Minute):
+				t.Fatal("the machine lives on after its kernel's panic")
+			}
+			if exit := first.Wait(); exit.OutOfMemory || !strings.Contains(exit.String(), "ended its machine") {
+				t.Errorf("exit: got %v", exit)
+			}
+			if got := r.ask(second, "/hello"); got != "hello" {
+				t.Errorf("the other instance: got %q", got)
+			}
+		})
+	}
+}
