@@ -199,7 +199,9 @@ func start(t testing.TB, b boot) *guest {
 			t.Logf("qemu: %s\nconsole: %s\noutput: %s\nphases: %q\nfailure: %v", &said, console[max(0, len(console)-4000):], g.said(t), g.told(), g.Failure())
 		}
 	})
-	g.client = &http.Client{Transport: &http.Transport{DialContext: g.link.dial}}
+	// A connection that is used again makes the client repeat a request that
+	// broke it, and dial a machine that is going: nobody refuses that.
+	g.client = &http.Client{Transport: &http.Transport{DialContext: g.link.dial, DisableKeepAlives: true}}
 	return g
 }
 
