@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"context"
 	"net"
 	"sync"
 	"weak"
@@ -16,6 +17,29 @@ type conns struct {
 	all  []weak.Pointer[net.TCPConn]
 	look int // when that many are listed, those that are gone are left out
 	cut  bool
+	// dials are under way: a guest that dies meanwhile does not refuse them.
+	dials map[*context.CancelFunc]bool
+}
+
+// dial returns a context for one dial, which ends with the guest.
+func (c *conns) dial(ctx context.Context) (dialing context.Context, end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cut {
+		cancel()
+		return ctx, func() {}
+	}
+	if c.dials == nil {
+		c.dials = map[*context.CancelFunc]bool{}
+	}
+	c.dials[&cancel] = true
+	return ctx, func() {
+		cancel()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.dials, &cancel)
+	}
 }
 
 // add takes a connection; false means that the guest is dead.
@@ -44,6 +68,9 @@ func (c *conns) sever() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cut = true
+	for cancel := range c.dials {
+		(*cancel)()
+	}
 	for _, p := range c.all {
 		conn := p.Value()
 		if conn == nil {

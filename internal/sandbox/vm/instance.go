@@ -70,7 +70,9 @@ func (i *instance) Dial(ctx context.Context) (net.Conn, error) {
 	if i.hasEnded() {
 		return nil, i.ended()
 	}
-	conn, err := i.network.Dial(ctx, uint16(i.fn.Port))
+	dialing, end := i.conns.dial(ctx)
+	defer end()
+	conn, err := i.network.Dial(dialing, uint16(i.fn.Port))
 	switch {
 	case err == nil:
 		return i.known(conn)

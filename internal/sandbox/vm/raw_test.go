@@ -130,7 +130,7 @@ func (r *rawRig) start(id string) sandbox.Instance {
 		r.Fatal(err)
 	}
 	r.Cleanup(func() {
-		if err := i.Stop(r.Context()); err != nil {
+		if err := i.Stop(context.WithoutCancel(r.Context())); err != nil {
 			r.Error(err)
 		}
 	})

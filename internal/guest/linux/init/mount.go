@@ -105,7 +105,8 @@ func (m *machine) mountRoot() error {
 }
 
 func (m *machine) mountProc() error {
-	if err := mountAt("proc", "proc", noSuid|noDev|noExec, ""); err != nil {
+	// The function sees its own processes: not this one, nor the kernel's.
+	if err := mountAt("proc", "proc", noSuid|noDev|noExec, "hidepid=2"); err != nil {
 		return err
 	}
 	err := os.WriteFile("proc/sys/user/max_user_namespaces", []byte("0"), 0)
