@@ -17,8 +17,9 @@ import (
 // In version 2 the kernel does that (CLONE_INTO_CGROUP). In version 1 a child
 // is born where the thread is that forks it, so the calling thread moves into
 // the group, and back again; only for its own thread, which takes none of the
-// kernel's locks that moving another process does. fork must start processes
-// from the goroutine it is called on, and must not do slow work.
+// kernel's locks that moving another process does. fork is called by a
+// goroutine that is locked to a thread, which is not the process's first; it
+// must start processes from there, and must not do slow work.
 func (g *Group) Start(fork func(attr *syscall.SysProcAttr) error) error {
 	attr := &syscall.SysProcAttr{}
 	if dir := g.unified(); dir != "" {
@@ -32,9 +33,6 @@ func (g *Group) Start(fork func(attr *syscall.SysProcAttr) error) error {
 	home, err := g.layout.home()
 	if err != nil {
 		return err
-	}
-	if len(home) == 0 {
-		return fork(attr)
 	}
 	result := make(chan error, 1)
 	go g.onThread(home, func() error { return fork(attr) }, result)

@@ -51,6 +51,27 @@ func (h *Handle) Do(f func() error) error {
 	})
 }
 
+// Here calls f inside the namespace on the calling thread, where that matters
+// for another reason, too: a process that f starts is born where its thread is.
+// The goroutine must be locked to it, and it must not be the process's first.
+// It is brought home, or else never given to another goroutine.
+func (h *Handle) Here(f func() error) error {
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = home.Close() }()
+	if err := h.enter(); err != nil {
+		return err
+	}
+	defer func() {
+		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) != nil {
+			runtime.LockOSThread() // once more than the caller unlocks it
+		}
+	}()
+	return f()
+}
+
 // enter moves the calling thread into the namespace. A handle that is closed
 // meanwhile is closed after, or it is an error: never is another file's
 // descriptor taken for it.

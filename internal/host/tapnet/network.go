@@ -90,6 +90,10 @@ func (n *Network) Start(cmd *exec.Cmd) error { return n.ns.Start(cmd) }
 // Do calls f on a thread that is inside the network: see [netns.Handle.Do].
 func (n *Network) Do(f func() error) error { return n.ns.Do(f) }
 
+// Here calls f inside the network on the calling thread: see
+// [netns.Handle.Here].
+func (n *Network) Here(f func() error) error { return n.ns.Here(f) }
+
 // Open opens the other side of the tap, for a monitor that is given it rather
 // than opening it by its name. Frames begin with a struct virtio_net_hdr of 10
 // bytes (virtio 1.2, 5.1.6). While it is open nobody else can open it.

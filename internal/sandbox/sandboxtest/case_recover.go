@@ -19,6 +19,10 @@ var recoverCases = []testCase{
 // recover takes r over by a driver made afresh.
 func (r *running) recover() *running {
 	r.f.Helper()
+	if die := r.f.suite.harness.Die; die != nil {
+		die(r.Instance)
+		r.dead = true
+	}
 	inst, err := r.f.freshDriver().Recover(r.f.ctx(), r.record.read(r.f))
 	if err != nil {
 		r.f.Fatalf("Recover: %v\noutput: %s", err, r.out.text())
@@ -46,7 +50,9 @@ func recoverTakesOver(f *fixture) {
 	}
 	f.stop(taken)
 	taken.wantExit()
-	r.wantExit()
+	if !r.dead {
+		r.wantExit()
+	}
 	f.wantGone(f.driver, r.record.read(f))
 }
 
@@ -54,8 +60,9 @@ func recoverTakesOver(f *fixture) {
 // after that.
 func recoverTwice(f *fixture) {
 	r := f.start()
-	r.recover().wantHello()
-	last := r.recover()
+	first := r.recover()
+	first.wantHello()
+	last := first.recover()
 	last.wantHello()
 	if _, err := last.request(f.ctx(), "GET", query("/exit", "code", 5), nil); err == nil {
 		f.Error("an instance that exited has answered")

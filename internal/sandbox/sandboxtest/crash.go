@@ -147,7 +147,7 @@ func (f *fixture) useRecovered(inst sandbox.Instance, rec sandbox.Record, out *c
 func (f *fixture) crash(k int) (rec sandbox.Record, ready bool, out *collector) {
 	f.Helper()
 	spec, record := f.newSpec(f.revision())
-	log := filepath.Join(f.base, spec.ID+".crash-log")
+	log := filepath.Join(f.base, crashLogName(spec.ID))
 	if err := syscall.Mkfifo(log, 0o600); err != nil {
 		f.Fatal(err)
 	}

@@ -243,8 +243,26 @@ func (r *recorder) read(t testing.TB) sandbox.Record {
 		t.Fatal(err)
 	}
 	back.Dir = r.rec.Dir
+	back.Output = outputOf(t, back)
 	return back
 }
+
+// outputOf opens what an instance's output goes to once more, or returns nil
+// where nobody reads it.
+func outputOf(t testing.TB, rec sandbox.Record) *os.File {
+	base := filepath.Dir(filepath.Dir(rec.Dir))
+	for _, name := range []string{logName(rec.ID), crashLogName(rec.ID)} {
+		if f, err := os.OpenFile(filepath.Join(base, name), os.O_RDWR, 0); err == nil {
+			t.Cleanup(func() { _ = f.Close() })
+			return f
+		}
+	}
+	return nil
+}
+
+// Names of the FIFOs that take instances' output.
+func logName(id string) string      { return id + ".log" }
+func crashLogName(id string) string { return id + ".crash-log" }
 
 // prepare is the driver's Prepare, which must work.
 func (f *fixture) prepare(rev *faas.Revision) sandbox.Artifact {

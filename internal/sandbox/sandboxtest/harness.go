@@ -47,6 +47,10 @@ type Harness struct {
 	// same host, as platforms that follow each other would. A driver that is
 	// an io.Closer is closed when its test ends.
 	New func(t testing.TB, host sandbox.Host) sandbox.Driver
+	// Die, if not nil, lets go of what a platform has of an instance for itself
+	// and its death would free, before another one recovers it. The instance is
+	// not asked anything afterwards.
+	Die func(sandbox.Instance)
 	// Exe is the Host's Exe; default is the test's own binary.
 	Exe string
 	// Guest is the path of the suite's guest, [guestPackage], as a static

@@ -28,6 +28,7 @@ type running struct {
 	record *recorder
 	out    *collector
 	client *http.Client
+	dead   bool // its platform is
 }
 
 // launch starts an instance of rev and does not wait for it. It is stopped
@@ -153,7 +154,7 @@ const collectLimit = 1 << 20
 // pipe gives spec a log like the platform's: a FIFO, open for both.
 func (f *fixture) pipe(spec *sandbox.Spec) (reader *os.File) {
 	f.Helper()
-	path := filepath.Join(f.base, spec.ID+".log")
+	path := filepath.Join(f.base, logName(spec.ID))
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		f.Fatal(err)
 	}

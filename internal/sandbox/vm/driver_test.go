@@ -38,6 +38,7 @@ func newLinux(kernels, name string) func(testing.TB, sandbox.Host) sandbox.Drive
 func conformance(t *testing.T, name string) {
 	sandboxtest.Run(t, sandboxtest.Harness{
 		New: newLinux(kerneltest.Dir(t, linux.Name), name),
+		Die: vm.Die,
 		Lacks: map[sandboxtest.Promise]string{
 			sandboxtest.NoNetwork: "it has an interface, on whose other side there is nothing but a tap: TestMachineReachesNothing",
 		},

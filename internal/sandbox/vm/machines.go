@@ -145,6 +145,12 @@ func (m *Machines) Close() error {
 	return nil
 }
 
+func (m *Machines) warn(message, instance string, err error) {
+	if m.host.Logger != nil {
+		m.host.Logger.Warn(message, "instance", instance, "err", err)
+	}
+}
+
 // parentName names the parent of all groups of one guest system's machines. It
 // has the node's name so that two platforms on one host don't touch each
 // other's, and the system's so that two drivers don't.

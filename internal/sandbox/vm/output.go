@@ -33,6 +33,9 @@ func openOutput(output *os.File) (*os.File, error) {
 // keepOutput opens the file behind output once more, for the platform's own
 // writes: output itself is its caller's. It does not block a thread.
 func keepOutput(output *os.File) (*os.File, error) {
+	if output == nil { // nobody reads it any more
+		return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	}
 	var kept *os.File
 	raw, err := output.SyscallConn()
 	if err != nil {

@@ -1,11 +1,7 @@
 package vm_test
 
 import (
-	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,20 +37,10 @@ cmdline = "console=ttyS0 quiet panic=-1 reboot=t root=/dev/vda ro rootfstype=ero
 hypervisor = %s
 `
 
-// A rawRig runs instances of a function of the artefact's form.
-type rawRig struct {
-	*testing.T
-	driver *vm.Driver
-	rev    *faas.Revision
-	art    sandbox.Artifact
-	host   sandbox.Host
-	output string
-}
-
 // newRaw makes the kernel and disk that the artefact's scripts would have made.
 // Debian's kernel has no driver of the disk without an initial file system,
 // which the artefact's form can't name.
-func newRaw(t *testing.T, hypervisor, pci string) *rawRig {
+func newRaw(t *testing.T, hypervisor, pci string) *rig {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		sandboxtest.Skip(t, "vm", sandboxtest.NotRoot{What: "make networks of machines"})
@@ -98,62 +84,9 @@ func newRaw(t *testing.T, hypervisor, pci string) *rawRig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host := sandbox.Host{Node: fmt.Sprintf("v%x", time.Now().UnixNano()&0xffffff), StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run")}
-	r := &rawRig{T: t, host: host, rev: rev, driver: vm.New(vm.NewMachines(host, all.Monitors(host.StateDir)), raw.New())}
-	t.Cleanup(func() {
-		if err := r.driver.Close(); err != nil {
-			t.Error(err)
-		}
+	return newRig(t, rev, func(host sandbox.Host) sandbox.Driver {
+		return vm.New(vm.NewMachines(host, all.Monitors(host.StateDir)), raw.New())
 	})
-	if r.art, err = r.driver.Prepare(t.Context(), rev); err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-// start starts an instance and waits until it serves.
-func (r *rawRig) start(id string) sandbox.Instance {
-	r.Helper()
-	dir := filepath.Join(r.host.RunDir, id)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		r.Fatal(err)
-	}
-	output, err := os.Create(filepath.Join(r.host.RunDir, id+".out"))
-	if err != nil {
-		r.Fatal(err)
-	}
-	defer output.Close()
-	i, err := r.driver.Start(r.Context(), r.art, sandbox.Spec{
-		ID: r.host.Node + "-" + id, Revision: r.rev, Dir: dir, Output: output, Record: func(any) error { return nil },
-	})
-	if err != nil {
-		r.Fatal(err)
-	}
-	r.Cleanup(func() {
-		if err := i.Stop(context.WithoutCancel(r.Context())); err != nil {
-			r.Error(err)
-		}
-	})
-	if err := i.Ready(r.Context()); err != nil {
-		text, _ := os.ReadFile(output.Name())
-		r.Fatalf("%v\n%s", err, text)
-	}
-	return i
-}
-
-func (r *rawRig) ask(i sandbox.Instance, path string) string {
-	r.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return i.Dial(ctx) }}}
-	resp, err := client.Get("http://function" + path)
-	if err != nil {
-		return "error: " + err.Error()
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return "error: " + err.Error()
-	}
-	return string(text)
 }
 
 // TestArtefactsMachines serves functions of the artefact's form on each

@@ -37,8 +37,11 @@ func (d *Driver) Recover(ctx context.Context, rec sandbox.Record) (sandbox.Insta
 	if err != nil {
 		return nil, fmt.Errorf("recover instance %q: %w", rec.ID, err)
 	}
-	if i.machine != nil && rec.Revision != nil && i.takeOver(ctx, st, rec) == nil {
-		return i, nil
+	if i.machine != nil && rec.Revision != nil {
+		if err = i.takeOver(ctx, st, rec); err == nil {
+			return i, nil
+		}
+		d.machines.warn("machine can't be taken over and is ended", rec.ID, err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -79,7 +82,7 @@ func (d *Driver) remains(ctx context.Context, rec sandbox.Record, st state) (*in
 	}
 	if err != nil {
 		// It can't be talked to, and goes with its group.
-		d.host.Logger.Warn("machine can't be taken over", "instance", rec.ID, "err", err)
+		d.machines.warn("machine can't be taken over and is ended", rec.ID, err)
 		i.machine = nil
 	}
 	return i, nil

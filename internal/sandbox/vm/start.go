@@ -251,17 +251,16 @@ func (s *starter) config(ctx context.Context) (vmm.Config, error) {
 	return c, nil
 }
 
-// spawn starts the monitor inside the machine's network and control group. The
-// group is entered by the thread that forks, and so last.
+// spawn starts the monitor inside the machine's control group and network: it
+// is born where the thread is that forks it, and so both have to be entered by
+// the same one.
 func (s *starter) spawn(cmd *exec.Cmd) error {
-	return s.inst.network.Do(func() error {
-		return s.inst.group.Start(func(attr *syscall.SysProcAttr) error {
-			if cmd.SysProcAttr == nil {
-				cmd.SysProcAttr = &syscall.SysProcAttr{}
-			}
-			cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = attr.UseCgroupFD, attr.CgroupFD
-			return cmd.Start()
-		})
+	return s.inst.group.Start(func(attr *syscall.SysProcAttr) error {
+		if cmd.SysProcAttr == nil {
+			cmd.SysProcAttr = &syscall.SysProcAttr{}
+		}
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = attr.UseCgroupFD, attr.CgroupFD
+		return s.inst.network.Here(cmd.Start)
 	})
 }
 

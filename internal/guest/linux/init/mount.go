@@ -105,8 +105,10 @@ func (m *machine) mountRoot() error {
 }
 
 func (m *machine) mountProc() error {
-	// The function sees its own processes: not this one, nor the kernel's.
-	if err := mountAt("proc", "proc", noSuid|noDev|noExec, "hidepid=2"); err != nil {
+	// The function sees the processes that it could trace, which are its own:
+	// not this one, nor the kernel's (4 is "ptraceable", which 2 is not for
+	// those in group 0).
+	if err := mountAt("proc", "proc", noSuid|noDev|noExec, "hidepid=4"); err != nil {
 		return err
 	}
 	err := os.WriteFile("proc/sys/user/max_user_namespaces", []byte("0"), 0)
