@@ -37,6 +37,11 @@ test: build functions ## run all tests; as root on Debian and Ubuntu, install wi
 	@scripts/apt-deps test
 	@scripts/test
 
+.PHONY: test-machines
+test-machines: build functions ## test virtual machines; ten minutes without KVM
+	@scripts/apt-deps test-machines
+	@scripts/test machines
+
 .PHONY: test-guest
 test-guest: build functions ## test in a virtual machine with cgroups of version 2 only; a quarter of an hour without KVM
 	@scripts/apt-deps test-guest
