@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -21,40 +20,12 @@ import (
 
 var background = context.Background()
 
-func itoa(n int64) string { return strconv.FormatInt(n, 10) }
-
-// paxRecord writes a record of a PAX header: its own length comes first.
-func paxRecord(key, value string) string {
-	rest := " " + key + "=" + value + "\n"
-	size := len(rest)
-	for size != len(strconv.Itoa(size))+len(rest) {
-		size = len(strconv.Itoa(size)) + len(rest)
-	}
-	return strconv.Itoa(size) + rest
-}
-
-// rawHeader writes a header of the USTAR format.
-func rawHeader(name string, typeflag byte, size int64) []byte {
-	b := make([]byte, 512)
-	copy(b, name)
-	copy(b[100:], "0000644\x000000000\x000000000\x00")
-	copy(b[124:], fmt.Sprintf("%011o\x0000000000000\x00        ", size))
-	b[156] = typeflag
-	copy(b[257:], "ustar\x0000")
-	sum := 0
-	for _, c := range b {
-		sum += int(c)
-	}
-	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
-	return b
-}
-
 // Whatever an archive holds, it becomes a sound tree or an error that says
 // that it is the archive's fault.
 func FuzzLayer(f *testing.F) {
 	f.Add(imagetest.Tar(f, map[string]string{"d/f": "text", ".wh.x": ""}, dir("d"), file("d/f"), symlink("l", "/d"), hardlink("h", "d/f"), file(".wh.x")))
 	f.Add(imagetest.Tar(f, nil, file("../x"), file("d/.wh..wh..opq")))
-	f.Add(sparseFile(f, 1<<40))
+	f.Add(imagetest.Sparse(1 << 40))
 	f.Add(imagetest.Tar(f, nil, header{Name: "f", Typeflag: tar.TypeReg, PAXRecords: map[string]string{"SCHILY.xattr.user.a": "\x00"}}))
 	f.Fuzz(func(t *testing.T, archive []byte) {
 		entries, _, err := unpack(archive, layer.Limits{Bytes: 1 << 20, Slack: 1 << 20, Entries: 1000})
