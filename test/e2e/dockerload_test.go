@@ -89,10 +89,12 @@ func restartUnderLoad(t *testing.T, p *platform, daemon *dockertest.Daemon, sig 
 	for _, l := range loads {
 		l.more(t, 20)
 	}
+	begin = time.Now()
 	if err := daemon.Start(); err != nil {
 		t.Fatal(err)
 	}
 	back := time.Now()
+	t.Logf("the Engine took %v to come back", back.Sub(begin).Round(time.Millisecond))
 	for _, name := range []string{warm, cold} {
 		eventually(t, name+" to answer", func() bool { return p.get(t, name, "/hello").status == http.StatusOK })
 		t.Logf("%s answers %v after the Engine does", name, time.Since(back).Round(time.Millisecond))
