@@ -2,21 +2,13 @@ package e2e
 
 import (
 	"fmt"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest/dockertest"
 )
@@ -139,20 +131,7 @@ func wantOnlyInstances(t *testing.T, p *platform, daemon *dockertest.Daemon) {
 // TestPruneOfDockerUnderLoad has somebody remove all that Docker does not use
 // at the moment, again and again, under a platform with all kinds of functions.
 func TestPruneOfDockerUnderLoad(t *testing.T) {
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	defer server.Close()
-	u, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	reference := u.Host + "/team/pruned:stable"
-	ref, err := name.ParseReference(reference)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := remote.Write(ref, programImage(t, "registry")); err != nil {
-		t.Fatal(err)
-	}
+	reference := newRegistry(t).push(t, "team/pruned:stable", programImage(t, "registry"))
 	p, daemon := newDockerPlatform(t)
 	runsc := daemon.Runsc(t)
 	p.artefactImage(t, daemon, "faas-pruned")
