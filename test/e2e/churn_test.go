@@ -213,14 +213,16 @@ func judge(how violence, a answer, err error) error {
 
 // killSandbox kills one of the platform's processes that is not the platform:
 // a sandbox, what tends it, or a process of the function inside. Where there is
-// none at the moment it waits for one, until done.
+// none at the moment it waits for one: for its own cycle's until done, then for
+// one of the other workers', if there comes any.
 func (c *churn) killSandbox(rng *rand.Rand, done <-chan struct{}) {
+	var last <-chan time.Time
 	for !c.killOne(rng) {
 		select {
-		case <-done: // this cycle's own instance has come and gone
-			if !c.killOne(rng) {
-				c.missed.Add(1)
-			}
+		case <-done:
+			done, last = nil, time.After(2*time.Second)
+		case <-last:
+			c.missed.Add(1)
 			return
 		case <-time.After(time.Duration(rng.Int64N(int64(c.life)/20 + 1))):
 		}
