@@ -47,6 +47,10 @@ test-guest: build functions ## test in a virtual machine with cgroups of version
 	@scripts/apt-deps test-guest
 	go run ./test/guest $(GUEST_FLAGS)
 
+.PHONY: fuzz
+fuzz: build ## run every fuzz test for FUZZTIME each, 10s
+	@scripts/fuzz
+
 .PHONY: bench
 bench: build functions ## measure against nginx, runsc and docker, into build/bench.json
 	@scripts/apt-deps bench
@@ -54,7 +58,7 @@ bench: build functions ## measure against nginx, runsc and docker, into build/be
 
 .PHONY: lint
 lint: $(GOLANGCI) ## check the code; builds the linter when it is not there yet
-	@for script in .ci/run scripts/functions scripts/apt-deps scripts/test test/guest/go.sh; do bash -n $$script; done
+	@for script in .ci/run scripts/functions scripts/apt-deps scripts/fuzz scripts/test test/guest/go.sh; do bash -n $$script; done
 	$(GOLANGCI) run --allow-parallel-runners ./...
 
 $(GOLANGCI):

@@ -19,7 +19,8 @@ const defaultPort = 8080
 // same function has the same revision in another folder and on another node.
 //
 // A function that names no port serves on the one that its image exposes, or
-// on 8080.
+// on 8080. One that names no command, where its image names none either, is
+// invalid.
 func NewRevision(fn *faas.Function, img faas.Image) (*faas.Revision, error) {
 	bound := *fn
 	if bound.Port == 0 {
@@ -49,7 +50,14 @@ func NewRevision(fn *faas.Function, img faas.Image) (*faas.Revision, error) {
 		return nil, fmt.Errorf("encode function %q: %w", fn.Ref, err)
 	}
 	sum := sha256.Sum256(append([]byte(revisionVersion), text...))
-	return &faas.Revision{
+	rev := &faas.Revision{
 		Function: bound, Image: img, Digest: "sha256:" + hex.EncodeToString(sum[:]),
-	}, nil
+	}
+	// An image that is not in our store is its sandbox's to read.
+	if img.Rootfs != "" {
+		if _, err := rev.Argv(); err != nil {
+			return nil, err
+		}
+	}
+	return rev, nil
 }

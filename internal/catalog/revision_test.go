@@ -89,3 +89,24 @@ func disturb(t *testing.T, v reflect.Value) {
 		t.Fatalf("no way to disturb %s", v.Type())
 	}
 }
+
+func TestRevisionWithoutCommand(t *testing.T) {
+	for name, c := range map[string]struct {
+		command []string
+		image   faas.Image
+		bad     bool
+	}{
+		"neither":            {nil, faas.Image{Rootfs: "/store/1"}, true},
+		"the function's":     {[]string{"/x"}, faas.Image{Rootfs: "/store/1"}, false},
+		"not in our store":   {nil, faas.Image{}, false},
+		"that of the image":  {nil, faas.Image{Rootfs: "/store/1", Config: faas.ImageConfig{Entrypoint: []string{"/x"}}}, false},
+		"an empty one there": {nil, faas.Image{Rootfs: "/store/1", Config: faas.ImageConfig{Entrypoint: []string{}}}, true},
+	} {
+		fn := defaults()
+		fn.Command = c.command
+		_, err := catalog.NewRevision(fn, c.image)
+		if bad := faas.KindOf(err) == faas.KindInvalid && err != nil; bad != c.bad {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}

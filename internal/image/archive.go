@@ -94,7 +94,7 @@ func scanArchive(f *os.File, size int64) (*archive, error) {
 			if err != nil {
 				return nil, fmt.Errorf("seek in archive: %w", err)
 			}
-			if offset+h.Size > size {
+			if h.Size > size-offset {
 				return nil, faas.Errorf(faas.KindInvalid, "it is truncated in %q", h.Name)
 			}
 			a.parts[name] = part{offset: offset, size: h.Size}

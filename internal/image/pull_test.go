@@ -3,12 +3,9 @@ package image_test
 import (
 	"archive/tar"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -209,27 +206,13 @@ func TestBrokenConnectionIsResumed(t *testing.T) {
 }
 
 func TestCredentials(t *testing.T) {
-	f := &faulty{on: "/v2/", fault: func(_ int64, w http.ResponseWriter, r *http.Request) bool {
-		if user, password, ok := r.BasicAuth(); ok && user == "joe" && password == "secret" {
-			return false
-		}
-		return status(401, "WWW-Authenticate", `Basic realm="test"`)(0, w, r)
-	}}
+	f := &faulty{on: "/v2/", fault: basic}
 	reg := imagetest.Serve(t, f.wrap)
 	reg.Push("private", hello(t))
-	config := t.TempDir()
-	auth := base64.StdEncoding.EncodeToString([]byte("joe:secret"))
-	text := fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, reg.Host, auth)
-	if err := os.WriteFile(filepath.Join(config, "config.json"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("HOME", t.TempDir())
-	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
-	opts := hasty
-	opts.Keychain = nil
-	p := newPlaceWith(t, image.Options{Registry: opts})
+	dockerConfig(t, "{}")
+	p := placeOfUser(t)
 	fn := p.function("registry", reg.Host+"/private")
 	p.refused(fn, faas.KindInvalid, "docker login "+reg.Host)
-	t.Setenv("DOCKER_CONFIG", config)
+	dockerConfig(t, signedIn(reg.Host))
 	p.checkHello(p.resolve(fn))
 }

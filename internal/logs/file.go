@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -154,15 +155,19 @@ func readFile(path, function, instance string) ([]Entry, error) {
 	}
 	defer file.Close()
 	var entries []Entry
-	lines := bufio.NewScanner(file)
-	lines.Buffer(make([]byte, 0, 4096), 2*maxLine)
-	for lines.Scan() {
-		stamp, text, _ := strings.Cut(lines.Text(), " ")
-		at, err := time.Parse(timeFormat, stamp)
-		if err != nil {
-			continue // the last line of a crash, cut short
+	// A line may have any length: a power failure leaves blocks of zeros.
+	lines := bufio.NewReader(file)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return entries, fmt.Errorf("read log: %w", err)
 		}
-		entries = append(entries, Entry{Time: at, Function: function, Instance: instance, Text: text})
+		stamp, text, _ := strings.Cut(strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), " ")
+		if at, bad := time.Parse(timeFormat, stamp); bad == nil { // else cut short by a crash
+			entries = append(entries, Entry{Time: at, Function: function, Instance: instance, Text: text})
+		}
+		if err != nil {
+			return entries, nil
+		}
 	}
-	return entries, lines.Err()
 }

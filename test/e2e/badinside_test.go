@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest/guest"
 )
 
 // printed is the answer of /printed.
@@ -49,47 +47,6 @@ func writesAGigabyte(t *testing.T, p *platform) {
 	}
 	if kept > 4<<20 {
 		t.Errorf("%d bytes are kept of its output", kept)
-	}
-}
-
-func forksWithoutBound(t *testing.T, p *platform) {
-	name := p.deploy(t, "forks", "pids = 32\nmemory = 256\nmax-instances = 1")
-	got := wantJSON[guest.Forked](t, p, name, "/fork?n=100000")
-	if got.Error == "" || got.Started > 32 {
-		t.Errorf("forked %+v, want an error before 32", got)
-	}
-	p.want(t, name, "/hello")
-}
-
-func fillsItsDisk(t *testing.T, p *platform) {
-	name := p.deploy(t, "fills", "disk = 8\nmax-instances = 1")
-	got := wantJSON[guest.Result](t, p, name, "/write?path=/tmp/big&bytes=100000000")
-	if got.Error == "" || got.Bytes > 8<<20 {
-		t.Errorf("wrote %+v, want an error within 8 MiB", got)
-	}
-	for _, path := range []string{"/big", "/etc/passwd", "/dev/shm/big"} {
-		got := wantJSON[guest.Result](t, p, name, "/write?path="+path+"&bytes=100000000")
-		if got.Error == "" {
-			t.Errorf("wrote %d bytes to %s", got.Bytes, path)
-		}
-	}
-	p.want(t, name, "/hello")
-}
-
-func isOverItsMemory(t *testing.T, p *platform) {
-	name := p.deploy(t, "eats", "memory = 48\nmax-instances = 1")
-	first := wantJSON[told](t, p, name, "/token")
-	wantProblem(t, p.get(t, name, "/alloc?mib=400"), 502, name)
-	eventually(t, "describe to tell of it", func() bool {
-		for _, x := range p.describe(t, name).Exits {
-			if strings.Contains(x.Reason, "out of memory") {
-				return true
-			}
-		}
-		return false
-	})
-	if again := wantJSON[told](t, p, name, "/token"); again.Token == first.Token {
-		t.Error("the same process goes on")
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest/dockertest"
 )
 
 // TestChurnLeavesNothing is two hundred cold starts and stops of several
@@ -31,17 +33,34 @@ func TestChurnLeavesNothing(t *testing.T) {
 			churnIn(t, p, fmt.Sprintf("sandbox = %q", sandbox), life, func(pid int) bool { return isOf(pid, p.status.Node) })
 		})
 	}
-	// With runc: runsc leaves the empty control groups of sandboxes that are
-	// killed while they are made, which is between it and the Engine.
 	t.Run("docker", func(t *testing.T) {
 		p, daemon := newDockerPlatform(t)
-		churnIn(t, p, `sandbox = "docker"`, 700*time.Millisecond, daemon.Contains)
+		churnInDocker(t, p, daemon, `sandbox = "docker"`, 700*time.Millisecond)
+	})
+	t.Run("docker/runsc", func(t *testing.T) {
+		p, daemon := newDockerPlatform(t)
+		churnInDocker(t, p, daemon, "sandbox = \"docker\"\nruntime = \""+daemon.Runsc(t)+"\"", 1500*time.Millisecond)
 	})
 }
 
+// churnInDocker has processes in containers for victims, and the shims that
+// tend them. Control groups are between the runtime and the Engine: runsc
+// forgets those of a container that is killed while it is made, which
+// dockertest clears away.
+func churnInDocker(t *testing.T, p *platform, daemon *dockertest.Daemon, lines string, life time.Duration) {
+	functions := churnIn(t, p, lines, life, func(pid int) bool { return daemon.Contains(pid) || daemon.Tends(pid) })
+	p.start(t)
+	p.wantNoImages(t, daemon, functions...)
+	p.stop(t)
+	for _, pid := range processesThat(func(pid int) bool { return daemon.Contains(pid) || daemon.Tends(pid) }) {
+		t.Errorf("left behind: process %d: %q", pid, commandLine(pid))
+	}
+}
+
 // churnIn has violence come within life, about what an instance lives. lines
-// of function.toml name the sandbox, isVictim knows its processes.
-func churnIn(t *testing.T, p *platform, lines string, life time.Duration, isVictim func(pid int) bool) {
+// of function.toml name the sandbox, isVictim knows its processes. It returns
+// the functions, and leaves the platform stopped.
+func churnIn(t *testing.T, p *platform, lines string, life time.Duration, isVictim func(pid int) bool) []string {
 	c := &churn{
 		T: t, platform: p, life: life, isVictim: isVictim,
 		cycles: setting(t, "UNIFAAS_E2E_CYCLES", 200), seed: uint64(setting(t, "UNIFAAS_E2E_SEED", 1)),
@@ -57,10 +76,10 @@ func churnIn(t *testing.T, p *platform, lines string, life time.Duration, isVict
 		all.Go(c.work)
 	}
 	all.Wait()
-	t.Logf("%d cycles: killed %d functions, %d sandboxes, %d platforms; %d requests were disturbed",
-		c.cycles, c.killed[byFunction].Load(), c.killed[bySandbox].Load(), c.killed[byPlatform].Load(), c.disturbed.Load())
-	if n := c.killed[byFunction].Load() + c.killed[bySandbox].Load() + c.killed[byPlatform].Load(); int(n) < c.cycles/4 {
-		t.Errorf("only %d of %d cycles ended by violence, want about a third", n, c.cycles)
+	t.Logf("%d cycles: killed %d functions, %d sandboxes (and %d times there was none), %d platforms; %d requests were disturbed",
+		c.cycles, c.killed[byFunction].Load(), c.killed[bySandbox].Load(), c.missed.Load(), c.killed[byPlatform].Load(), c.disturbed.Load())
+	if n := c.killed[byFunction].Load() + c.killed[bySandbox].Load() + c.killed[byPlatform].Load(); int(n) < c.cycles/3 {
+		t.Errorf("only %d of %d cycles ended by violence, want a third", n, c.cycles)
 	}
 
 	c.platform.stop(t)
@@ -73,6 +92,7 @@ func churnIn(t *testing.T, p *platform, lines string, life time.Duration, isVict
 	}
 	c.platform.stop(t)
 	c.wantBoundedLogs()
+	return c.functions
 }
 
 // maxHoldBack is how long after a start that was killed another one may be
@@ -100,7 +120,8 @@ type churn struct {
 	seed      uint64
 
 	next      atomic.Int64
-	killed    [kinds]atomic.Int64
+	killed    [kinds]atomic.Int64 // that has really hit something
+	missed    atomic.Int64
 	disturbed atomic.Int64
 	// storms counts the begins and the ends of violent acts that may hit
 	// anybody's request: one during which it did not change must succeed.
@@ -128,21 +149,26 @@ func (c *churn) work() {
 func (c *churn) cycle(i int, rng *rand.Rand) {
 	function := c.functions[i%len(c.functions)]
 	how := peace
-	// Half: some come too late, their instance has gone, and a third shall not.
+	// Half: not all find a victim, and at least a third shall.
 	if rng.IntN(2) == 0 {
 		how = violence(1 + rng.IntN(int(kinds)-1))
 	}
 	moment := time.Duration(rng.Int64N(int64(c.life)))
 	path := "/hello"
-	if how == byFunction {
+	switch how {
+	case byFunction:
 		path = []string{"/exit?code=1", "/exit?code=0", "/crash"}[rng.IntN(3)]
+	case bySandbox:
+		// Some live long enough to be found in the midst of a request.
+		path = fmt.Sprint("/sleep?ms=", rng.IntN(200))
 	}
 	c.up.RLock()
 	url, storms := c.platform.at(function, path), c.storms.Load()
 	c.up.RUnlock()
-	answered := make(chan error, 1)
+	answered, done := make(chan error, 1), make(chan struct{})
 	heldBack := false // read after answered
 	go func() {
+		defer close(done)
 		a, err := fetch(context.Background(), "GET", url, nil)
 		heldBack = err == nil && a.header.Get("Retry-After") != "" &&
 			time.Since(time.Unix(0, c.hit.Load())) < maxHoldBack
@@ -151,14 +177,15 @@ func (c *churn) cycle(i int, rng *rand.Rand) {
 	switch how {
 	case bySandbox:
 		time.Sleep(moment)
-		c.killSandbox(rng)
+		c.killSandbox(rng, done)
 	case byPlatform:
 		time.Sleep(moment)
 		c.killPlatform()
-	case byFunction:
-		c.killed[byFunction].Add(1)
 	}
 	err := <-answered
+	if how == byFunction && err == nil {
+		c.killed[byFunction].Add(1) // the answer says so
+	}
 	switch {
 	case err == nil:
 	case strings.Contains(err.Error(), context.DeadlineExceeded.Error()):
@@ -185,30 +212,56 @@ func judge(how violence, a answer, err error) error {
 }
 
 // killSandbox kills one of the platform's processes that is not the platform:
-// a sandbox, or a process of the function inside.
-func (c *churn) killSandbox(rng *rand.Rand) {
+// a sandbox, what tends it, or a process of the function inside. Where there is
+// none at the moment it waits for one: for its own cycle's until done, then for
+// one of the other workers', if there comes any.
+func (c *churn) killSandbox(rng *rand.Rand, done <-chan struct{}) {
+	var last <-chan time.Time
+	for !c.killOne(rng) {
+		select {
+		case <-done:
+			done, last = nil, time.After(2*time.Second)
+		case <-last:
+			c.missed.Add(1)
+			return
+		case <-time.After(time.Duration(rng.Int64N(int64(c.life)/20 + 1))):
+		}
+	}
+}
+
+// killOne reports whether it has killed somebody.
+func (c *churn) killOne(rng *rand.Rand) bool {
 	c.up.RLock()
 	defer c.up.RUnlock()
 	victims := processesThat(c.isVictim)
 	if len(victims) == 0 {
-		return // this moment is before or after everybody's life
+		return false
 	}
-	c.storms.Add(1)
-	defer c.storms.Add(1)
 	victim := victims[rng.IntN(len(victims))]
 	fd, err := unix.PidfdOpen(victim, 0)
 	if err != nil {
-		return
+		return false
 	}
 	defer unix.Close(fd)
-	// Only now is it sure that the number still means the same process.
-	if !c.isVictim(victim) {
-		return
+	// Only now is it sure that the number still means the same process; one
+	// that has ended, and nobody has waited for, is no victim.
+	if !c.isVictim(victim) || ended(fd) {
+		return false
 	}
-	if unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
-		c.killed[bySandbox].Add(1)
-		c.hit.Store(time.Now().UnixNano())
+	c.storms.Add(1)
+	defer c.storms.Add(1)
+	if unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) != nil {
+		return false
 	}
+	c.killed[bySandbox].Add(1)
+	c.hit.Store(time.Now().UnixNano())
+	return true
+}
+
+// ended reports whether the process of a pidfd has: it can be read then.
+func ended(pidfd int) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
+	return err == nil && n > 0
 }
 
 func (c *churn) killPlatform() {

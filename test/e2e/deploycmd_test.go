@@ -45,9 +45,13 @@ func (p *platform) undeploy(t *testing.T, name string) {
 // TestDeploysUnderLoad is the promise: no request is lost by five deploys and
 // a rollback, and those under way finish on what they began with.
 func TestDeploysUnderLoad(t *testing.T) {
-	p := commonPlatform(t)
+	inSandboxes(t, deploysUnderLoad, "gvisor", "container", "runc", "docker")
+}
+
+func deploysUnderLoad(t *testing.T, p *platform, v variant) {
+	p.start(t)
 	const name = "sent"
-	dir := bundle(t, "concurrency = 4\n")
+	dir := bundle(t, v.lines+"concurrency = 4\n")
 	p.send(t, dir, "--name", name, "--env", "VERSION=1")
 	p.undeploy(t, name)
 	l := startLoad(p.at(name, "/version"), 3, time.Millisecond, nil)
@@ -86,9 +90,13 @@ func TestDeploysUnderLoad(t *testing.T) {
 }
 
 func TestDeleteUnderLoad(t *testing.T) {
-	p := commonPlatform(t)
+	inSandboxes(t, deleteUnderLoad, "gvisor", "container", "runc", "docker")
+}
+
+func deleteUnderLoad(t *testing.T, p *platform, v variant) {
+	p.start(t)
 	const name = "short-lived"
-	dir := bundle(t, "concurrency = 4\n[env]\nVERSION = \"1\"\n")
+	dir := bundle(t, v.lines+"concurrency = 4\n[env]\nVERSION = \"1\"\n")
 	p.send(t, dir, "--name", name)
 	p.undeploy(t, name)
 	l := startLoad(p.at(name, "/version"), 3, time.Millisecond, func(a answer) error {

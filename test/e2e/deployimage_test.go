@@ -5,8 +5,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -40,6 +40,10 @@ func programImage(t *testing.T, version string) v1.Image {
 	if _, err := w.Write(program); err != nil {
 		t.Fatal(err)
 	}
+	// So that two versions have two root file systems.
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "version-" + version, Mode: 0o644}); err != nil {
+		t.Fatal(err)
+	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -64,26 +68,40 @@ func programImage(t *testing.T, version string) v1.Image {
 	return img
 }
 
-// TestATagIsPinnedByItsDeploy: a tag that moves changes nothing until the next
-// deploy, across a restart and without the registry.
-func TestATagIsPinnedByItsDeploy(t *testing.T) {
-	server := httptest.NewServer(registry.New())
-	defer server.Close()
-	u, err := url.Parse(server.URL)
+// A localRegistry is a registry in this process, on loopback.
+type localRegistry struct {
+	*httptest.Server
+	host string // host:port
+}
+
+func newRegistry(t *testing.T) *localRegistry {
+	t.Helper()
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	return &localRegistry{server, strings.TrimPrefix(server.URL, "http://")}
+}
+
+// push puts an image into the registry under a name with a tag, and returns
+// the whole reference.
+func (r *localRegistry) push(t *testing.T, repository string, img v1.Image) (reference string) {
+	t.Helper()
+	reference = r.host + "/" + repository
+	ref, err := name.ParseReference(reference)
 	if err != nil {
 		t.Fatal(err)
 	}
-	reference := u.Host + "/team/hello:stable"
-	push := func(version string) {
-		t.Helper()
-		ref, err := name.ParseReference(reference)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := remote.Write(ref, programImage(t, version)); err != nil {
-			t.Fatal(err)
-		}
+	if err := remote.Write(ref, img); err != nil {
+		t.Fatal(err)
 	}
+	return reference
+}
+
+// TestATagIsPinnedByItsDeploy: a tag that moves changes nothing until the next
+// deploy, across a restart and without the registry.
+func TestATagIsPinnedByItsDeploy(t *testing.T) {
+	server := newRegistry(t)
+	reference := ""
+	push := func(version string) { reference = server.push(t, "team/hello:stable", programImage(t, version)) }
 	p := newPlatform(t)
 	p.start(t)
 	push("1")
@@ -91,7 +109,7 @@ func TestATagIsPinnedByItsDeploy(t *testing.T) {
 	if out.Function != "hello" || p.want(t, "hello", "/version") != "1" {
 		t.Fatalf("deployed %+v", out)
 	}
-	if image := p.describe(t, "hello").Config.Image.Location; !strings.HasPrefix(image, u.Host+"/team/hello@sha256:") {
+	if image := p.describe(t, "hello").Config.Image.Location; !strings.HasPrefix(image, server.host+"/team/hello@sha256:") {
 		t.Errorf("the image is %q, want it pinned", image)
 	}
 	push("2")

@@ -81,6 +81,51 @@ func TestParseHome(t *testing.T) {
 	}
 }
 
+// FuzzParseHome: whatever it reads, nothing leads out of a hierarchy's folder.
+func FuzzParseHome(f *testing.F) {
+	f.Add("4:memory:/a:b\n2:cpu,cpuacct:/x\n0::/user\n1:name=systemd:/s\njunk")
+	f.Add("4:memory:/../../outside\n")
+	f.Add("4:memory:relative\n0::/../x\n0::\n")
+	l := Layout{V1: map[string]string{"cpu": "/c", "cpuacct": "/c", "memory": "/m"}, V2: "/u", V2Root: "/"}
+	f.Fuzz(func(t *testing.T, text string) {
+		for dir, path := range l.parseHome(text) {
+			if dir != "/c" && dir != "/m" {
+				t.Errorf("unknown folder %q", dir)
+			}
+			if own := filepath.Join(dir, path); own != dir && !strings.HasPrefix(own, dir+"/") {
+				t.Errorf("%q leads out of %q", path, dir)
+			}
+		}
+	})
+}
+
+// FuzzOwnOf is the same for version 2, whose mount may show a part only.
+func FuzzOwnOf(f *testing.F) {
+	f.Add("4:memory:/a\n0::/user/x\n", "")
+	f.Add("0::/user/x\n", "user")
+	f.Add("0::/../x\n", "user")
+	f.Add("0::relative", "../x")
+	f.Fuzz(func(t *testing.T, text, root string) {
+		own := Layout{V2: "/u", V2Root: root}.ownOf(text)
+		if own != "" && own != "/u" && !strings.HasPrefix(own, "/u/") {
+			t.Errorf("got %q", own)
+		}
+	})
+}
+
+func FuzzValueOf(f *testing.F) {
+	f.Add("usage_usec 12\nuser_usec 7\n", "user_usec")
+	f.Add("oom_kill -1\n", "oom_kill")
+	f.Add("oom_kill 9223372036854775808", "oom_kill")
+	f.Add("under_oom 0\noom_kill 3", "oom_kill")
+	f.Fuzz(func(t *testing.T, text, key string) {
+		n, err := valueOf(text, key)
+		if n < 0 || err == nil && !strings.Contains(text, key+" ") {
+			t.Errorf("got %d, %v", n, err)
+		}
+	})
+}
+
 // fakeV2 is a tree of files that looks like a version 2 hierarchy with one
 // group, which is all that the file protocol is about.
 func fakeV2(t *testing.T, files map[string]string) (Layout, string) {

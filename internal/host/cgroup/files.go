@@ -1,7 +1,6 @@
 package cgroup
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -57,11 +56,23 @@ func readKey(file, key string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	lines := bufio.NewScanner(bytes.NewReader(b))
-	for lines.Scan() {
-		if rest, ok := strings.CutPrefix(lines.Text(), key+" "); ok {
-			return strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
-		}
+	n, err := valueOf(string(b), key)
+	if err != nil {
+		return 0, fmt.Errorf("read %q: %w", file, err)
 	}
-	return 0, fmt.Errorf("read %q: no key %q: %w", file, key, fs.ErrNotExist)
+	return n, nil
+}
+
+// valueOf is readKey for the text of a file. None of these numbers is
+// negative.
+func valueOf(text, key string) (int64, error) {
+	for line := range strings.Lines(text) {
+		rest, ok := strings.CutPrefix(line, key+" ")
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseUint(strings.TrimSpace(rest), 10, 63)
+		return int64(n), err
+	}
+	return 0, fmt.Errorf("no key %q: %w", key, fs.ErrNotExist)
 }

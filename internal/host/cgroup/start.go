@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -97,12 +98,14 @@ func (l Layout) home() (map[string]string, error) {
 	return l.parseHome(string(b)), nil
 }
 
-// parseHome reads "id:controllers:path" lines (cgroups(7)).
+// parseHome reads "id:controllers:path" lines (cgroups(7)). Who sees groups from
+// another one's cgroup namespace is shown paths with "..", which are none below
+// a folder.
 func (l Layout) parseHome(text string) map[string]string {
 	home := map[string]string{}
 	for line := range strings.Lines(text) {
 		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
-		if len(parts) != 3 {
+		if len(parts) != 3 || !filepath.IsAbs(parts[2]) || slices.Contains(strings.Split(parts[2], "/"), "..") {
 			continue
 		}
 		for _, c := range strings.Split(parts[1], ",") {

@@ -30,9 +30,9 @@ type scope struct {
 }
 
 // Named counts everything whose name holds id: processes by their command
-// line or cgroup, cgroups, network interfaces, named network namespaces,
-// mounts, unix sockets and entries of /dev/shm and the temporary folder. A
-// short id also matches by accident: give one that nobody else uses.
+// line or cgroup, cgroups, network interfaces, named network namespaces, tables
+// of nftables, mounts, unix sockets and entries of /dev/shm and the temporary
+// folder. A short id also matches by accident: give one that nobody else uses.
 func Named(id string) Option { return func(s *scope) { s.names = append(s.names, id) } }
 
 // Under counts the files below dir, mounts at or from there, unix sockets
@@ -72,7 +72,7 @@ func Snapshot(options ...Option) (State, error) {
 	}
 	state := State{}
 	for _, collect := range []func(*scope, State) error{
-		addProcesses, addMounts, addCgroups, addSockets, addNetwork, addFiles, addDescriptors,
+		addProcesses, addMounts, addCgroups, addSockets, addNetwork, addTables, addFiles, addDescriptors,
 	} {
 		if err := collect(&sc, state); err != nil {
 			return nil, fmt.Errorf("take leak snapshot: %w", err)

@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/unifaas/unifaas/internal/host/leak"
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
+
+	"github.com/unifaas/unifaas/internal/host/leak"
 )
 
 func snapshot(t *testing.T, options ...leak.Option) leak.State {
@@ -170,6 +172,26 @@ func TestCgroup(t *testing.T) {
 		}
 		return func() { _ = os.Remove(filepath.Join(root, name)) }
 	}, leak.Named(name))
+}
+
+func TestTableOfNftables(t *testing.T) {
+	c, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: uniqueName()}
+	expect(t, "nftables table "+table.Name, func() func() {
+		c.AddTable(table)
+		if err := c.Flush(); err != nil {
+			t.Skipf("can't make a table here: %v", err)
+		}
+		return func() {
+			c.DelTable(table)
+			if err := c.Flush(); err != nil {
+				t.Error(err)
+			}
+		}
+	}, leak.Named(table.Name))
 }
 
 func TestDiffCountsRepeats(t *testing.T) {

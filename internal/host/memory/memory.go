@@ -5,6 +5,7 @@ package memory
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -23,19 +24,32 @@ func field(name string) (int64, error) {
 		return 0, fmt.Errorf("read memory: %w", err)
 	}
 	defer file.Close()
-	lines := bufio.NewScanner(file)
+	n, err := parse(file, name)
+	if err != nil {
+		return 0, fmt.Errorf("read /proc/meminfo: %w", err)
+	}
+	return n, nil
+}
+
+// parse finds a field among lines of "name: number kB" and returns it in bytes.
+func parse(r io.Reader, name string) (int64, error) {
+	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		rest, ok := strings.CutPrefix(lines.Text(), name+":")
 		if !ok {
 			continue
 		}
-		kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+		const bits = 63 - 10 // of what fits when it is in bytes
+		kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, bits)
 		if err != nil {
-			return 0, fmt.Errorf("read %s from /proc/meminfo: %w", name, err)
+			return 0, fmt.Errorf("field %s: %w", name, err)
 		}
-		return kib << 10, nil
+		return int64(kib) << 10, nil
 	}
-	return 0, fmt.Errorf("/proc/meminfo has no %s", name)
+	if err := lines.Err(); err != nil {
+		return 0, err
+	}
+	return 0, fmt.Errorf("there is no %s", name)
 }
 
 // A Machine is the memory that may be given to instances: the machine's, or

@@ -3,6 +3,7 @@ package memory
 import (
 	"errors"
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -51,4 +52,20 @@ func TestAvailableIsPartOfTotal(t *testing.T) {
 	if _, err := field("NoSuchField"); err == nil {
 		t.Error("a field that does not exist was read")
 	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("MemTotal:       24689764 kB\nMemFree:        15728640 kB\nMemAvailable:   20971520 kB\n")
+	f.Add("MemAvailable: 9223372036854775807 kB\n")
+	f.Add("MemAvailable: -1 kB\n")
+	f.Add("MemAvailable:")
+	f.Fuzz(func(t *testing.T, text string) {
+		n, err := parse(strings.NewReader(text), "MemAvailable")
+		if n < 0 || n%1024 != 0 || err != nil && n != 0 {
+			t.Errorf("got %d, %v", n, err)
+		}
+		if err == nil && !strings.Contains(text, "MemAvailable:") {
+			t.Errorf("%d comes from nowhere", n)
+		}
+	})
 }

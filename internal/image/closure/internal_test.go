@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/image/elftest"
 )
 
@@ -122,6 +123,52 @@ func FuzzReadObject(f *testing.F) {
 		for _, s := range append(append(o.needed, o.interp), o.runpath...) {
 			if len(s) > maxString || strings.Contains(s, "\x00") {
 				t.Errorf("string %q", s)
+			}
+		}
+	})
+}
+
+func FuzzInterpreterOf(f *testing.F) {
+	f.Add("#!/usr/bin/env -S A=1 node --flag\nrest")
+	f.Add("#! /bin/sh -e\n")
+	f.Add("#!sh\n")
+	f.Add("#!/bin/sh")
+	f.Add("#!\n")
+	f.Fuzz(func(t *testing.T, head string) {
+		path, args, ok := interpreterOf(head)
+		if !ok {
+			return
+		}
+		line, _, _ := strings.Cut(head, "\n")
+		if !filepath.IsAbs(path) || !strings.Contains(line, path) {
+			t.Errorf("interpreter %q", path)
+		}
+		if name := envProgram(args); strings.HasPrefix(name, "-") || strings.Contains(name, "=") || !strings.Contains(line, name) {
+			t.Errorf("env starts %q", name)
+		}
+	})
+}
+
+// FuzzClosure has a file that is a script, a program or nothing in particular.
+func FuzzClosure(f *testing.F) {
+	f.Add([]byte("#!/usr/bin/env nothing-that-is-there\n"))
+	f.Add([]byte("#!/bin/nothing-that-is-there\n"))
+	f.Add(elftest.File{Needed: []string{"liba.so"}, RunPath: "$ORIGIN/x"}.Bytes(f))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file := filepath.Join(t.TempDir(), "program")
+		if err := os.WriteFile(file, data, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		c, err := NewFinder(filepath.Join(t.TempDir(), "no-cache"), nil).Find(file)
+		if err != nil {
+			if faas.KindOf(err) != faas.KindInvalid {
+				t.Error(err)
+			}
+			return
+		}
+		for _, p := range c.Files {
+			if !filepath.IsAbs(p) {
+				t.Errorf("needs %q", p)
 			}
 		}
 	})

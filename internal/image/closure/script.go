@@ -15,15 +15,14 @@ var needLibrary = [...]string{"python", "perl", "ruby", "php", "java"}
 // addScript adds the interpreter of a script, and with "#!/usr/bin/env NAME"
 // both env and the program that it would start.
 func (f *Finder) addScript(c *Closure, path, head string, depth int) error {
-	line, _, found := strings.Cut(head, "\n")
-	fields := strings.Fields(strings.TrimPrefix(line, "#!"))
-	if !found || len(fields) == 0 || !filepath.IsAbs(fields[0]) {
+	interpreter, args, ok := interpreterOf(head)
+	if !ok {
 		return faas.Errorf(faas.KindInvalid, "script %q: its first line names no interpreter by an absolute path", path)
 	}
-	c.Script = fields[0]
-	interpreters := []string{fields[0]}
-	if filepath.Base(fields[0]) == "env" {
-		name := envProgram(fields[1:])
+	c.Script = interpreter
+	interpreters := []string{interpreter}
+	if filepath.Base(interpreter) == "env" {
+		name := envProgram(args)
 		program, ok := f.LookPath(name)
 		if !ok {
 			return faas.Errorf(faas.KindInvalid, "script %q asks env for %q, which is not in PATH: install it or use an OCI image", path, name)
@@ -43,6 +42,17 @@ func (f *Finder) addScript(c *Closure, path, head string, depth int) error {
 		}
 	}
 	return nil
+}
+
+// interpreterOf reads the first line of a script, which must end within head:
+// the interpreter's absolute path, and what it is given before the script.
+func interpreterOf(head string) (path string, args []string, ok bool) {
+	line, _, found := strings.Cut(head, "\n")
+	fields := strings.Fields(strings.TrimPrefix(line, "#!"))
+	if !found || len(fields) == 0 || !filepath.IsAbs(fields[0]) {
+		return "", nil, false
+	}
+	return fields[0], fields[1:], true
 }
 
 // envProgram returns the program in the arguments of env(1).

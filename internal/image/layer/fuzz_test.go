@@ -4,16 +4,20 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
-	"strconv"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/image/cas"
 	"github.com/unifaas/unifaas/internal/image/imagetest"
 	"github.com/unifaas/unifaas/internal/image/layer"
 	"github.com/unifaas/unifaas/internal/image/tree"
@@ -21,43 +25,16 @@ import (
 
 var background = context.Background()
 
-func itoa(n int64) string { return strconv.FormatInt(n, 10) }
-
-// paxRecord writes a record of a PAX header: its own length comes first.
-func paxRecord(key, value string) string {
-	rest := " " + key + "=" + value + "\n"
-	size := len(rest)
-	for size != len(strconv.Itoa(size))+len(rest) {
-		size = len(strconv.Itoa(size)) + len(rest)
-	}
-	return strconv.Itoa(size) + rest
-}
-
-// rawHeader writes a header of the USTAR format.
-func rawHeader(name string, typeflag byte, size int64) []byte {
-	b := make([]byte, 512)
-	copy(b, name)
-	copy(b[100:], "0000644\x000000000\x000000000\x00")
-	copy(b[124:], fmt.Sprintf("%011o\x0000000000000\x00        ", size))
-	b[156] = typeflag
-	copy(b[257:], "ustar\x0000")
-	sum := 0
-	for _, c := range b {
-		sum += int(c)
-	}
-	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
-	return b
-}
-
-// Whatever an archive holds, it becomes a sound tree or an error that says
-// that it is the archive's fault.
+// Whatever an archive holds, it becomes a sound tree, in memory and on disk, or
+// an error that says that it is the archive's fault.
 func FuzzLayer(f *testing.F) {
+	disk := newDisk(f)
 	f.Add(imagetest.Tar(f, map[string]string{"d/f": "text", ".wh.x": ""}, dir("d"), file("d/f"), symlink("l", "/d"), hardlink("h", "d/f"), file(".wh.x")))
 	f.Add(imagetest.Tar(f, nil, file("../x"), file("d/.wh..wh..opq")))
-	f.Add(sparseFile(f, 1<<40))
+	f.Add(imagetest.Sparse(1 << 40))
 	f.Add(imagetest.Tar(f, nil, header{Name: "f", Typeflag: tar.TypeReg, PAXRecords: map[string]string{"SCHILY.xattr.user.a": "\x00"}}))
 	f.Fuzz(func(t *testing.T, archive []byte) {
-		entries, _, err := unpack(archive, layer.Limits{Bytes: 1 << 20, Slack: 1 << 20, Entries: 1000})
+		entries, _, err := unpack(archive, fuzzed)
 		if err != nil {
 			if faas.KindOf(err) != faas.KindInvalid {
 				t.Error(err)
@@ -90,7 +67,79 @@ func FuzzLayer(f *testing.F) {
 			}
 			return nil
 		})
+		disk.take(t, archive, tr)
 	})
+}
+
+// fuzzed are limits within which an input is done with soon.
+var fuzzed = layer.Limits{Bytes: 1 << 20, Slack: 1 << 20, Entries: 1000}
+
+// A disk is a store in a folder in which there is nothing else.
+type disk struct {
+	dir   string
+	store *cas.Store
+}
+
+func newDisk(t testing.TB) *disk {
+	t.Helper()
+	dir := quickDir(t)
+	store, err := cas.Open(filepath.Join(dir, "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &disk{dir, store}
+}
+
+// quickDir is a folder in memory, if it can have attributes there: a store makes
+// all that it is given durable, which is slow on a disk.
+func quickDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "layer-fuzz-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if unix.Setxattr(dir, "user.test", []byte("1"), 0) != nil {
+		return t.TempDir()
+	}
+	return dir
+}
+
+// take puts a layer's files and the tree that is made of them into the store,
+// wants them to be what the tree says and to be nowhere else, and removes all.
+func (d *disk) take(t *testing.T, archive []byte, tr *tree.Tree) {
+	batch, err := d.store.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := bytes.NewReader(archive)
+	_, err = layer.Unpack(t.Context(), r, batch, layer.Options{
+		Budget: layer.NewBudget(fuzzed), Packed: func() int64 { return int64(len(archive) - r.Len()) },
+	})
+	if err == nil {
+		err = batch.Publish()
+	}
+	if err = errors.Join(err, batch.Close()); err != nil {
+		t.Fatal("it can't be unpacked to disk:", err)
+	}
+	digest, err := d.store.Commit(t.Context(), tr, nil, nil)
+	if err != nil {
+		t.Fatal("it can't be made on disk:", err)
+	}
+	if err := d.store.Verify(t.Context(), digest); err != nil {
+		t.Error(err)
+	}
+	removed, err := d.store.Prune(t.Context(), cas.PruneOptions{})
+	if err != nil || removed.Trees != 1 {
+		t.Errorf("removed %+v, %v", removed, err)
+	}
+	if there, err := os.ReadDir(d.dir); err != nil || len(there) != 1 {
+		t.Errorf("beside the store there is %v, %v", there, err)
+	}
 }
 
 func FuzzDecompress(f *testing.F) {

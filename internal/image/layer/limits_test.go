@@ -13,7 +13,7 @@ import (
 )
 
 func TestLimits(t *testing.T) {
-	sparse := sparseFile(t, 1<<40)
+	sparse := imagetest.Sparse(1 << 40)
 	many := imagetest.Tar(t, nil, file("a"), file("b"), file("c"))
 	large := imagetest.Tar(t, map[string]string{"f": strings.Repeat("x", 5000)}, file("f"))
 	for name, test := range map[string]struct {
@@ -23,7 +23,7 @@ func TestLimits(t *testing.T) {
 	}{
 		"1 TB sparse file":       {sparse, layer.Limits{}, "the limit of one file"},
 		"sparse within the file": {sparse, layer.Limits{File: 1 << 41, Bytes: 1 << 42}, "no program is like that"},
-		"10 GB from 10 KB":       {sparseFile(t, 10e9), layer.Limits{File: 16 << 30}, "no program is like that"},
+		"10 GB from 10 KB":       {imagetest.Sparse(10e9), layer.Limits{File: 16 << 30}, "no program is like that"},
 		"all":                    {sparse, layer.Limits{File: 1 << 41, Slack: 1 << 41}, "the image unpacks to more"},
 		"entries":                {many, layer.Limits{Entries: 2}, "more than 2 files"},
 		"names":                  {many, layer.Limits{Names: 3}, "names of the image's files"},
@@ -40,24 +40,6 @@ func TestLimits(t *testing.T) {
 	if _, _, err := unpack(large, layer.Limits{File: 5000, Bytes: 5000, Entries: 1, Names: 2}); err != nil {
 		t.Error("just within the limits:", err)
 	}
-}
-
-// sparseFile is an archive of one file of the given size without any data, in
-// GNU tar's format 1.0 for PAX archives, which package tar reads only.
-func sparseFile(t testing.TB, size int64) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	pax := paxRecord("GNU.sparse.major", "1") + paxRecord("GNU.sparse.minor", "0") +
-		paxRecord("GNU.sparse.name", "sparse") + paxRecord("GNU.sparse.realsize", itoa(size))
-	b.Write(rawHeader("PaxHeaders/sparse", 'x', int64(len(pax))))
-	b.WriteString(pax)
-	b.Write(make([]byte, 512-len(pax)%512))
-	content := "1\n" + itoa(size) + "\n0\n" // one empty fragment, at the end
-	b.Write(rawHeader("GNUSparseFile/sparse", '0', 512))
-	b.WriteString(content)
-	b.Write(make([]byte, 512-len(content)))
-	b.Write(make([]byte, 1024))
-	return b.Bytes()
 }
 
 func TestCompression(t *testing.T) {

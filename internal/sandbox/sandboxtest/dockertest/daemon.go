@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -108,6 +109,39 @@ func runtimePath(dir, name string) string { return filepath.Join(dir, "runtimes"
 func (d *Daemon) Contains(pid int) bool {
 	groups, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	return strings.Contains(string(groups), "/"+groupsOf(os.Getppid())+"/")
+}
+
+// Tends reports whether a process is the shim of one of the daemon's
+// containers: containerd's process that starts it, holds its streams and waits
+// for its end.
+func (d *Daemon) Tends(pid int) bool {
+	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	args := strings.Split(string(line), "\x00")
+	return strings.HasPrefix(filepath.Base(args[0]), "containerd-shim") && slices.ContainsFunc(args, func(arg string) bool {
+		return strings.HasPrefix(arg, d.dir+"/") // containerd's socket
+	})
+}
+
+// Named lists, in words, what the daemon has whose name holds id: images and
+// networks, and containers, also such as have ended.
+func (d *Daemon) Named(ctx context.Context, id string) ([]string, error) {
+	var found []string
+	for what, args := range map[string][]string{
+		"image": {"image", "ls", "--all", "--format", "{{.Repository}}:{{.Tag}}"}, "network": {"network", "ls", "--format", "{{.Name}}"},
+		"container": {"ps", "--all", "--format", "{{.Names}}"},
+	} {
+		out, err := d.Docker(ctx, args...)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range strings.Fields(out) {
+			if strings.Contains(name, id) {
+				found = append(found, what+" "+name)
+			}
+		}
+	}
+	slices.Sort(found)
+	return found, nil
 }
 
 // with has the daemon run with o. A process that the tests have started has

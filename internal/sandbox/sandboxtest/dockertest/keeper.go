@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -156,16 +157,30 @@ func (k *keeper) close() error {
 }
 
 // removeGroups removes the parent of the containers' cgroups, in all
-// hierarchies.
+// hierarchies, with what is left in there: runsc forgets the groups of a
+// container that is killed while it is made. None holds a process, or it could
+// not be removed.
 func (k *keeper) removeGroups() error {
 	groups := groupsOf(os.Getpid())
-	paths, err := filepath.Glob(filepath.Join("/sys/fs/cgroup", "*", groups))
+	tops, err := filepath.Glob(filepath.Join("/sys/fs/cgroup", "*", groups))
 	if err != nil {
 		return err
 	}
-	for _, path := range append(paths, filepath.Join("/sys/fs/cgroup", groups)) {
-		if rm := os.Remove(path); rm != nil && !os.IsNotExist(rm) {
-			err = errors.Join(err, rm)
+	for _, top := range append(tops, filepath.Join("/sys/fs/cgroup", groups)) {
+		var all []string
+		walk := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				all = append(all, path)
+			}
+			return err
+		})
+		if walk != nil && !errors.Is(walk, fs.ErrNotExist) {
+			err = errors.Join(err, walk)
+		}
+		for _, path := range slices.Backward(all) {
+			if rm := os.Remove(path); rm != nil && !errors.Is(rm, fs.ErrNotExist) {
+				err = errors.Join(err, rm)
+			}
 		}
 	}
 	return err
