@@ -30,7 +30,7 @@ func TestChurnLeavesNothing(t *testing.T) {
 		t.Run(sandbox, func(t *testing.T) {
 			needsSandbox(t, sandbox)
 			p := newPlatform(t)
-			churnIn(t, p, fmt.Sprintf("sandbox = %q", sandbox), life, func(pid int) bool { return isOf(pid, p.status.Node) })
+			churnIn(t, p, always(fmt.Sprintf("sandbox = %q", sandbox)), manyCycles, life, func(pid int) bool { return isOf(pid, p.status.Node) })
 		})
 	}
 	t.Run("docker", func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestChurnLeavesNothing(t *testing.T) {
 // forgets those of a container that is killed while it is made, which
 // dockertest clears away.
 func churnInDocker(t *testing.T, p *platform, daemon *dockertest.Daemon, lines string, life time.Duration) {
-	functions := churnIn(t, p, lines, life, func(pid int) bool { return daemon.Contains(pid) || daemon.Tends(pid) })
+	functions := churnIn(t, p, always(lines), manyCycles, life, func(pid int) bool { return daemon.Contains(pid) || daemon.Tends(pid) })
 	p.start(t)
 	p.wantNoImages(t, daemon, functions...)
 	p.stop(t)
@@ -57,16 +57,21 @@ func churnInDocker(t *testing.T, p *platform, daemon *dockertest.Daemon, lines s
 	}
 }
 
+// manyCycles is how many starts and stops there are of what starts fast.
+const manyCycles = 200
+
+func always(lines string) func(int) string { return func(int) string { return lines } }
+
 // churnIn has violence come within life, about what an instance lives. lines
-// of function.toml name the sandbox, isVictim knows its processes. It returns
-// the functions, and leaves the platform stopped.
-func churnIn(t *testing.T, p *platform, lines string, life time.Duration, isVictim func(pid int) bool) []string {
+// of the i-th function.toml name the sandbox, isVictim knows its processes. It
+// returns the functions, and leaves the platform stopped.
+func churnIn(t *testing.T, p *platform, lines func(i int) string, cycles int, life time.Duration, isVictim func(pid int) bool) []string {
 	c := &churn{
 		T: t, platform: p, life: life, isVictim: isVictim,
-		cycles: setting(t, "UNIFAAS_E2E_CYCLES", 200), seed: uint64(setting(t, "UNIFAAS_E2E_SEED", 1)),
+		cycles: setting(t, "UNIFAAS_E2E_CYCLES", cycles), seed: uint64(setting(t, "UNIFAAS_E2E_SEED", 1)),
 	}
 	for i := range 4 {
-		c.functions = append(c.functions, c.platform.deploy(t, fmt.Sprintf("churn-%d", i), lines+"\nsingle-use = true"))
+		c.functions = append(c.functions, c.platform.deploy(t, fmt.Sprintf("churn-%d", i), lines(i)+"\nsingle-use = true"))
 	}
 	c.platform.start(t)
 	node := c.platform.status.Node

@@ -52,7 +52,8 @@ func TestMachinesServe(t *testing.T) {
 // monitor, of the platform.
 func TestMachinesChurn(t *testing.T) {
 	p := newMachinePlatform(t)
-	p.churnOver(t, setting(t, "UNIFAAS_E2E_CYCLES", 100), 3*time.Second, func(i int) string {
+	lines := func(i int) string {
 		return fmt.Sprintf("sandbox = %q\nvm.vmm = %q", linux.Name, monitors[i%len(monitors)])
-	})
+	}
+	churnIn(t, p, lines, 100, 3*time.Second, func(pid int) bool { return isOf(pid, p.status.Node) })
 }
