@@ -166,9 +166,6 @@ func (f *fixture) pipe(spec *sandbox.Spec) (reader *os.File) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	if err := os.Remove(path); err != nil {
-		f.Fatal(err)
-	}
 	f.Cleanup(func() { _ = both.Close(); _ = reader.Close() })
 	spec.Output = both
 	return reader
