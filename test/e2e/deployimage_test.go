@@ -5,7 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"log"
+	"log" //nolint:depguard // the registry's own
 	"net/http/httptest"
 	"os"
 	"path/filepath"

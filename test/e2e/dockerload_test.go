@@ -60,14 +60,20 @@ func TestEngineRestartsUnderLoad(t *testing.T) {
 	p.stop(t)
 }
 
+func stopAll(loads map[string]*load) {
+	for _, l := range loads {
+		l.stop()
+	}
+}
+
 func restartUnderLoad(t *testing.T, p *platform, daemon *dockertest.Daemon, sig syscall.Signal, warm, cold string) {
 	var came tally
 	loads := map[string]*load{
 		warm: startLoad(p.at(warm, "/hello"), 2, 5*time.Millisecond, came.note),
 		cold: startLoad(p.at(cold, "/hello"), 2, 5*time.Millisecond, came.note),
 	}
+	defer stopAll(loads)
 	for _, l := range loads {
-		defer l.stop()
 		l.more(t, 3)
 	}
 	begin := time.Now()
@@ -149,12 +155,12 @@ func TestPruneOfDockerUnderLoad(t *testing.T) {
 	p.deployText(t, "cold-registry", fmt.Sprintf("%simage = %q\nsingle-use = true\n", docker, reference))
 	p.start(t)
 	loads := map[string]*load{}
+	defer stopAll(loads)
 	for name, path := range map[string]string{
 		"artefact-runc": "/hello", "artefact-runsc": "/hello", "warm": "/hello", "cold": "/hello", "cold-runsc": "/hello", "cold-registry": "/version",
 	} {
 		p.want(t, name, path)
 		loads[name] = startLoad(p.at(name, path), 1, 5*time.Millisecond, nil)
-		defer loads[name].stop()
 	}
 	pruned := 0
 	for deadline := time.Now().Add(patience); pruned < 10 && time.Now().Before(deadline); {

@@ -56,11 +56,11 @@ var tasks = []task{
 	{name: "platform-user", args: []string{"/platform"}, user: nobody},
 	{
 		name: "container", pkg: "internal/sandbox/container", require: "container", modules: []string{"overlay"},
-		builds: []string{suiteProgram, "internal/sandbox/container/launcher", "internal/sandbox/container/breaker"},
+		builds: []string{suiteProgram, "internal/sandbox/container/launcher", "internal/sandbox/sandboxtest/breakout/breaker"},
 	},
 	{
 		name: "runc", pkg: "internal/sandbox/runc", require: "runc,crun", modules: []string{"overlay"}, programs: []string{"runc", "crun"},
-		builds: []string{suiteProgram, "internal/sandbox/runc/breaker"},
+		builds: []string{suiteProgram, "internal/sandbox/sandboxtest/breakout/breaker"},
 		args:   []string{"-test.skip=^TestManyAtOnce$"}, // emulated, 40 starts at once take longer than the driver lets one take
 	},
 	{

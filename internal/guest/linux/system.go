@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -48,7 +49,7 @@ func (s *System) Name() string { return Name }
 func (s *System) Probe(context.Context) guest.Capabilities {
 	k, err := s.kernels.Default()
 	switch {
-	case err == kernel.ErrNone:
+	case errors.Is(err, kernel.ErrNone):
 		return guest.Capabilities{Reason: "there is no kernel for Linux guests", Remedy: "unifaas kernel install downloads Debian's; unifaas kernel build makes one that boots faster"}
 	case err != nil:
 		return guest.Capabilities{Reason: err.Error()}

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/unifaas/unifaas/internal/sandbox"
+	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest/breakout"
 )
 
 // TestOrphans: what the function's children leave behind is waited for.
 func TestOrphans(t *testing.T) {
 	r := newRig(t, "ctrorphans")
-	r.build("breaker", breaker)
+	r.build("breaker", breakout.Package)
 	r.rev.Function.Command = []string{"/breaker"}
 	inst, _, err := r.start("one")
 	if err != nil {
@@ -48,7 +49,7 @@ func TestOwners(t *testing.T) {
 		t.Skip("an ordinary user's files have one owner")
 	}
 	r := newRig(t, "ctrowners")
-	r.build("breaker", breaker)
+	r.build("breaker", breakout.Package)
 	secret := filepath.Join(r.rootfs, "secret")
 	if err := os.WriteFile(secret, []byte("for 1234 only"), 0o400); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/unifaas/unifaas/internal/sandbox/container"
 	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
+	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest/breakout"
 )
 
 // ordinary is a user whom nobody else has.
@@ -23,7 +24,7 @@ func TestOrdinaryUser(t *testing.T) {
 		t.Skip("the suite itself is run by an ordinary user")
 	}
 	r := newRig(t, "ctruser")
-	r.build("breaker", breaker)
+	r.build("breaker", breakout.Package)
 	dir := t.TempDir()
 	for _, d := range []string{filepath.Dir(dir), dir} {
 		if err := os.Chmod(d, 0o755); err != nil {

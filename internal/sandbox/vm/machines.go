@@ -145,9 +145,10 @@ func (m *Machines) Close() error {
 	return nil
 }
 
-func (m *Machines) warn(message, instance string, err error) {
+// warn says why a machine of an earlier run is ended.
+func (m *Machines) warn(instance string, err error) {
 	if m.host.Logger != nil {
-		m.host.Logger.Warn(message, "instance", instance, "err", err)
+		m.host.Logger.Warn("machine can't be taken over and is ended", "instance", instance, "err", err)
 	}
 }
 

@@ -41,7 +41,7 @@ func (d *Driver) Recover(ctx context.Context, rec sandbox.Record) (sandbox.Insta
 		if err = i.takeOver(ctx, st, rec); err == nil {
 			return i, nil
 		}
-		d.machines.warn("machine can't be taken over and is ended", rec.ID, err)
+		d.machines.warn(rec.ID, err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func (d *Driver) remains(ctx context.Context, rec sandbox.Record, st state) (*in
 	}
 	if err != nil {
 		// It can't be talked to, and goes with its group.
-		d.machines.warn("machine can't be taken over and is ended", rec.ID, err)
+		d.machines.warn(rec.ID, err)
 		i.machine = nil
 	}
 	return i, nil

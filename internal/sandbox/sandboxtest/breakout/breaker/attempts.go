@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -12,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attempts return nil when they have worked, which none may.
+// attempts return nil when they have worked, which none may, and else the error
+// that came of it; see held.
 var attempts = map[string]func() error{
 	"mount":         func() error { return unix.Mount("none", "/tmp", "tmpfs", 0, "") },
 	"bind mount":    func() error { return unix.Mount("/", "/tmp", "", unix.MS_BIND, "") },
@@ -32,7 +34,11 @@ var attempts = map[string]func() error{
 	"setns":         setns,
 	"sethostname":   func() error { return unix.Sethostname([]byte("broken")) },
 	"ptrace init":   func() error { return unix.PtraceAttach(1) },
-	"read init":     readInit,
+	"ptrace host":   func() error { return onHost(unix.PtraceAttach) },
+	"read host":     func() error { return onHost(readMemory) },
+	"signal host":   func() error { return onHost(func(pid int) error { return unix.Kill(pid, 0) }) },
+	"pidfd of host": func() error { return onHost(func(pid int) error { _, err := unix.PidfdOpen(pid, 0); return err }) },
+	"read init":     func() error { return readMemory(1) },
 	"kill init":     killInit,
 	"add_key": func() error {
 		_, err := unix.AddKey("user", "k", []byte("v"), unix.KEY_SPEC_PROCESS_KEYRING)
@@ -41,6 +47,10 @@ var attempts = map[string]func() error{
 	"keyctl":      func() error { _, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, false); return err },
 	"request_key": func() error { _, err := unix.RequestKey("user", "k", "", unix.KEY_SPEC_PROCESS_KEYRING); return err },
 	"bpf":         func() error { return call(unix.SYS_BPF, 0, 0, 0) },
+	"another's keyring": func() error {
+		_, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_USER_KEYRING, true)
+		return err
+	},
 	"perf_event": func() error {
 		_, err := unix.PerfEventOpen(&unix.PerfEventAttr{Type: unix.PERF_TYPE_SOFTWARE}, 0, -1, -1, 0)
 		return err
@@ -76,11 +86,13 @@ var attempts = map[string]func() error{
 	"disk node":      func() error { return unix.Mknod("/tmp/disk", unix.S_IFBLK|0o666, int(unix.Mkdev(254, 0))) },
 	"memory node":    func() error { return unix.Mknod("/tmp/mem", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 1))) },
 	"setuid 0":       becomeRoot,
+	"another user":   func() error { return become(4242) },
+	"another group":  func() error { return unix.Setgroups([]int{0}) },
 	"setuid program": setuidProgram,
 	"capability": func() error {
 		return unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, unix.CAP_NET_RAW, 0, 0)
 	},
-	"new privileges": func() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0) },
+	"new privileges": newPrivileges,
 	"oom score":      func() error { return os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0) },
 	"child's root":   childOfRoot,
 }
@@ -95,7 +107,7 @@ func text(s string) uintptr {
 	return uintptr(unsafe.Pointer(b))
 }
 
-// call makes a system call. A number of results is no error.
+// call makes a system call. What it returns beside an error does not matter.
 func call(number uintptr, args ...uintptr) error {
 	var a [6]uintptr
 	copy(a[:], args)
@@ -134,11 +146,28 @@ func setns() error {
 	return unix.EPERM
 }
 
-func readInit() error {
+func readMemory(pid int) error {
 	b := make([]byte, 16)
 	local := []unix.Iovec{{Base: &b[0], Len: 16}}
-	_, err := unix.ProcessVMReadv(1, local, []unix.RemoteIovec{{Base: 0x400000, Len: 16}}, 0)
+	_, err := unix.ProcessVMReadv(pid, local, []unix.RemoteIovec{{Base: 0x400000, Len: 16}}, 0)
 	return err
+}
+
+// hostEnv names the variable with the number of a process that is not one of
+// the instance's.
+const hostEnv = "BREAKER_HOST"
+
+// onHost does something to a process of the host's. That there is none, inside,
+// is as good as being refused.
+func onHost(do func(pid int) error) error {
+	pid, err := strconv.Atoi(os.Getenv(hostEnv))
+	if err != nil || pid == 0 {
+		return errors.New("no process to try it on")
+	}
+	if err := do(pid); !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	return errors.New("it is not there")
 }
 
 // killInit may be told that it has worked: a pid namespace's first process
@@ -152,6 +181,15 @@ func killInit() error {
 		return errors.New("it is still there")
 	}
 	return nil
+}
+
+// newPrivileges tries to take no_new_privs back, for which there is no call.
+func newPrivileges() error {
+	_ = unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	if set, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); err != nil || set != 1 {
+		return err
+	}
+	return errors.New("it is still set")
 }
 
 func interfaceDown() error {
@@ -169,9 +207,19 @@ func interfaceDown() error {
 // becomeRoot: user 0 is one of an image's, and has no more power than others.
 func becomeRoot() error {
 	if os.Getuid() == 0 {
-		return unix.Setresuid(1, 1, 1)
+		return become(1)
 	}
-	return unix.Setresuid(0, 0, 0)
+	return become(0)
+}
+
+// become changes the user. EINVAL is for a number that is not mapped to any
+// user (user_namespaces(7)).
+func become(user int) error {
+	err := unix.Setresuid(user, user, user)
+	if errors.Is(err, unix.EINVAL) {
+		return errors.New("there is no such user")
+	}
+	return err
 }
 
 // setuidProgram runs a program of the image that belongs to user 0 and has the

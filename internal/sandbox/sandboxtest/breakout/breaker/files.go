@@ -15,18 +15,21 @@ var (
 	written = []string{
 		"/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/kernel/modprobe", "/proc/sys/vm/overcommit_memory",
 		"/proc/sys/net/ipv4/ip_forward", "/proc/sys/user/max_user_namespaces", "/proc/sys/fs/binfmt_misc/register",
-		"/proc/sysrq-trigger", "/proc/irq/default_smp_affinity", "/proc/1/mem",
+		"/proc/sys/vm/drop_caches", "/proc/sysrq-trigger", "/proc/irq/default_smp_affinity", "/proc/irq/0/smp_affinity", "/proc/bus/new", "/proc/fs/new", "/proc/1/mem",
 		"/sys/kernel/uevent_helper", "/sys/kernel/mm/transparent_hugepage/enabled", "/sys/power/state", "/sys/fs/cgroup/cgroup.procs",
-		"/breaker", "/proc/self/exe", "/proc/1/exe", "/etc/new", "/dev/new", "/proc/new", "/sys/new", "/new",
+		"/breaker", "/setuid", "/proc/self/exe", "/proc/1/exe", "/etc/new", "/dev/new", "/proc/new", "/sys/new", "/new",
 	}
 	readable = []string{
-		"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/interrupts", "/proc/latency_stats", "/proc/sched_debug", "/proc/acpi", "/proc/scsi", "/proc/asound",
+		"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/interrupts", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_stats", "/proc/acpi", "/proc/scsi", "/proc/asound",
 		"/sys/firmware", "/sys/devices/virtual/powercap", "/proc/1/exe", "/proc/1/mem", "/proc/1/environ", "/proc/1/maps", "/proc/1/root", "/proc/1/root/etc/shadow",
 		"/proc/1/cwd", "/proc/1/fd/0", "/proc/1/fd/5", "/proc/1/ns/mnt", "/proc/1/map_files", "/dev/mem", "/dev/kmem", "/dev/port", "/dev/kmsg", "/dev/sda", "/dev/vda", "/dev/nvme0n1",
 		"/dev/kvm", "/dev/fuse", "/dev/net/tun", "/dev/console", "/dev/loop0", "/dev/mapper", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/kernel/security", "/sys/fs/bpf",
 		"/run/docker.sock", "/var/run/docker.sock", "/boot", "/root/.ssh",
 	}
 )
+
+// tools are among the attempts, and are none: others run them.
+var tools = map[string]bool{"whoami": true, "make orphan": true, "nothing": true}
 
 func init() {
 	for _, path := range written {
@@ -44,11 +47,15 @@ func init() {
 	}
 	attempts["change mode"] = func() error { return os.Chmod("/breaker", 0o777) }
 	attempts["change owner"] = func() error { return os.Chown("/breaker", os.Getuid(), os.Getgid()) }
-	attempts["rename"] = func() error { return os.Rename("/breaker", "/tmp/breaker") }
+	attempts["rename"] = func() error { return os.Rename("/breaker", "/broken") }
 	attempts["remove"] = func() error { return os.Remove("/breaker") }
 	attempts["touch null"] = func() error { return unix.UtimesNanoAt(unix.AT_FDCWD, "/dev/null", nil, 0) }
-	attempts["hard link"] = func() error { return os.Link("/breaker", "/tmp/breaker") }
-	attempts["whoami"] = func() error { return errors.New(who()) } // of the set-user-ID program
+	attempts["hard link"] = func() error { return os.Link("/breaker", "/broken") }
+	attempts["whoami"] = func() error { // of the set-user-ID program
+		fmt.Print(who())
+		os.Exit(0)
+		return nil
+	}
 	attempts["make orphan"] = func() error { return exec.Command("/breaker", "nothing").Start() }
 	attempts["nothing"] = func() error { return errors.New("nothing") }
 }
@@ -69,7 +76,7 @@ func read(path string) error {
 	if info.IsDir() {
 		entries, err := os.ReadDir(path)
 		if err == nil && len(entries) == 0 {
-			return errors.New("empty folder")
+			return errors.New("empty folder") // a mask
 		}
 		return err
 	}
@@ -80,7 +87,7 @@ func read(path string) error {
 	defer func() { _ = f.Close() }()
 	n, err := f.Read(make([]byte, 1))
 	if n == 0 {
-		return fmt.Errorf("empty file: %w", err)
+		return fmt.Errorf("empty file: %v", err) // a mask
 	}
 	return nil
 }
