@@ -117,6 +117,15 @@ var rules = []rule{
 	{"the contract knows the domain alone", func(path, imported string) bool {
 		return path == "internal/sandbox" && imported != "internal/faas"
 	}},
+	{"monitors and guest systems know neither each other nor drivers", func(path, imported string) bool {
+		machines := within(path, "internal/vmm", "internal/guest")
+		crossed := within(path, "internal/vmm") && within(imported, "internal/guest")
+		return machines && layer(imported) > 0 && !within(path, "internal/guest/linux/kernel/kerneltest") || crossed
+	}},
+	{"one monitor does not know the other", func(path, imported string) bool {
+		fc, qemu := "internal/vmm/firecracker", "internal/vmm/qemu"
+		return within(path, fc) && within(imported, qemu) || within(path, qemu) && within(imported, fc)
+	}},
 	{"what stands beside the layers knows none but the domain and the contract", func(path, imported string) bool {
 		beside := within(path, "internal/catalog", "internal/image", "internal/http1", "internal/oci", "internal/host", "internal/erofs", "internal/logs", "internal/deploy", "internal/callback")
 		return beside && layer(imported) > 1
@@ -126,7 +135,7 @@ var rules = []rule{
 	}},
 	{"what ships has no use for tests' tools", func(path, imported string) bool {
 		tools := within(imported, "internal/sandbox/sandboxtest", "internal/host/leak", "test")
-		return tools && !within(path, "internal/sandbox/sandboxtest", "internal/host/leak", "test")
+		return tools && !within(path, "internal/sandbox/sandboxtest", "internal/host/leak", "internal/guest/linux/kernel/kerneltest", "test")
 	}},
 	{"a function does not need the platform", func(path, imported string) bool {
 		return within(path, "functions") && !within(imported, "functions")
@@ -188,6 +197,9 @@ func TestRulesCanBreak(t *testing.T) {
 		{"internal/host/cgroup", "internal/faas"},
 		{"internal/node", "internal/sandbox/sandboxtest"},
 		{"functions/hello-go", "internal/faas"},
+		{"internal/vmm/qemu", "internal/guest/linux"},
+		{"internal/guest/raw", "internal/sandbox/vm"},
+		{"internal/vmm/firecracker", "internal/vmm/qemu/qmp"},
 		{"internal/node", "functions/benchmark/workload"},
 	} {
 		if !slices.ContainsFunc(rules, func(r rule) bool { return r.breach(edge.path, edge.imported) }) {
