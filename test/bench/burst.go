@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,8 @@ func (b *bench) burst(ctx context.Context) ([]measure.Row, error) {
 }
 
 func (b *bench) burstContest(ctx context.Context, c contest) (measure.Row, error) {
-	name := fmt.Sprintf("burst of %d cold starts, total%s", b.scale.burst, c.label)
+	atOnce := cmp.Or(c.atOnce, b.scale.burst)
+	name := fmt.Sprintf("burst of %d cold starts, total%s", atOnce, c.label)
 	loop := rival{c.burst.peer + ", a loop per core", c.burst.bound}
 	f := b.newField("burst-" + c.sandbox)
 	ours, err := f.ours(ctx, c.sandbox)
@@ -44,12 +46,12 @@ func (b *bench) burstContest(ctx context.Context, c contest) (measure.Row, error
 	rounds, unanswered := b.scale.burstRounds*c.rounds, 0
 	contenders := []contender{
 		{c.ours(), func(ctx context.Context, _ int) (float64, error) {
-			took, failed, err := b.burstOurs(ctx, ours)
+			took, failed, err := b.burstOurs(ctx, ours, atOnce)
 			unanswered += failed
 			return took.Seconds(), err
 		}},
 		{loop.peer, func(ctx context.Context, _ int) (float64, error) {
-			took, err := b.burstPeer(ctx, peer)
+			took, err := b.burstPeer(ctx, peer, atOnce)
 			return took.Seconds(), err
 		}},
 	}
@@ -63,15 +65,15 @@ func (b *bench) burstContest(ctx context.Context, c contest) (measure.Row, error
 	}
 	row := r.compare(name, "s", c.ours(), loop)
 	if unanswered > 0 {
-		row = row.Invalid(fmt.Sprintf("%d of %d requests were not answered with 200", unanswered, b.scale.burst*rounds))
+		row = row.Invalid(fmt.Sprintf("%d of %d requests were not answered with 200", unanswered, atOnce*rounds))
 	}
 	return row, errors.Join(r.err(), f.close())
 }
 
 // burstOurs sends all requests at once and returns how long it took until the
 // last was answered and how many got something else than 200.
-func (b *bench) burstOurs(ctx context.Context, p *platform) (time.Duration, int, error) {
-	failures := make([]error, b.scale.burst)
+func (b *bench) burstOurs(ctx context.Context, p *platform, atOnce int) (time.Duration, int, error) {
+	failures := make([]error, atOnce)
 	var requests sync.WaitGroup
 	started := time.Now()
 	for i := range failures {
@@ -94,10 +96,10 @@ func (b *bench) burstOurs(ctx context.Context, p *platform) (time.Duration, int,
 // burstPeer starts as many instances, as parallel as there are cores, each
 // killed as soon as it has answered: a single-use instance without a platform.
 // Making what a start needs and clearing it away afterwards is not timed.
-func (b *bench) burstPeer(ctx context.Context, peer peers.Peer) (time.Duration, error) {
+func (b *bench) burstPeer(ctx context.Context, peer peers.Peer, atOnce int) (time.Duration, error) {
 	var instances []peers.Instance
 	var failed error
-	for range b.scale.burst {
+	for range atOnce {
 		i, err := peer.Prepare()
 		if err != nil {
 			failed = err

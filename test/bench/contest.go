@@ -12,6 +12,7 @@ const (
 	bareRunc  = "bare runc"
 	bareRunsc = "bare runsc"
 	dockerRun = "docker run (bridge)"
+	bareQEMU  = "bare QEMU microvm"
 )
 
 // A rival is a peer and what the ratio to it must keep to.
@@ -27,6 +28,9 @@ type contest struct {
 	cold    []rival
 	burst   rival
 	rounds  int // of bursts, for each of the scale's: short ones are noisy
+	atOnce  int // starts of a burst; 0 is the scale's
+	// keys are lines of function.toml beside the sandbox.
+	keys string
 }
 
 // ours is the platform's name among the contenders.
@@ -54,6 +58,11 @@ func contests(sandboxes []string) []contest {
 			sandbox: "docker", label: ", docker", rounds: 1,
 			cold:  []rival{{dockerRun, measure.AtMost(1.1)}},
 			burst: rival{dockerRun, measure.AtMost(1.2)},
+		},
+		{
+			sandbox: "linux", label: ", linux on QEMU microvm", rounds: 1, atOnce: 20, keys: "vm.vmm = \"qemu-microvm\"\n",
+			cold:  []rival{{bareQEMU, measure.AtMost(1.1)}},
+			burst: rival{bareQEMU, measure.AtMost(1.2)},
 		},
 	}
 	return slices.DeleteFunc(all, func(c contest) bool {

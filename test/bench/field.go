@@ -1,12 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 
+	"github.com/unifaas/unifaas/internal/config"
+	"github.com/unifaas/unifaas/internal/guest/linux"
+	"github.com/unifaas/unifaas/internal/guest/linux/kernel"
 	"github.com/unifaas/unifaas/test/bench/peers"
 )
 
@@ -54,6 +58,13 @@ func (f *field) newPeer(ctx context.Context, name string) (peers.Peer, error) {
 		}},
 		bareRunc:  {"runc", func(dir string) (peers.Peer, error) { return peers.NewRunc(dir, b.rev) }},
 		bareRunsc: {"runsc", func(dir string) (peers.Peer, error) { return peers.NewRunsc(b.unifaas, dir, b.rev) }},
+		bareQEMU: {"qemu", func(dir string) (peers.Peer, error) {
+			kernels, err := kernels()
+			if err != nil {
+				return nil, err
+			}
+			return peers.NewMachine(ctx, dir, kernels, b.rev)
+		}},
 		dockerRun: {"docker", func(dir string) (peers.Peer, error) {
 			return peers.NewDocker(ctx, b.group, dir, b.rev, b.program)
 		}},
@@ -69,7 +80,11 @@ func (f *field) newPeer(ctx context.Context, name string) (peers.Peer, error) {
 // requests starts an instance in the sandbox; or an error that says why the
 // sandbox does not work here.
 func (f *field) ours(ctx context.Context, sandbox string) (*platform, error) {
-	return f.platform(ctx, sandbox, map[string]function{"benchmark": coldFunction(sandbox)})
+	fn := coldFunction(sandbox)
+	for _, c := range contests([]string{sandbox}) {
+		fn.keys = c.keys
+	}
+	return f.platform(ctx, sandbox, map[string]function{"benchmark": fn})
 }
 
 // platform returns a platform whose functions use the one sandbox.
@@ -92,6 +107,10 @@ func (f *field) platform(ctx context.Context, sandbox string, functions map[stri
 // place returns where a platform of a sandbox must run: one for Docker beside
 // its daemon.
 func (f *field) place(ctx context.Context, sandbox string) (place, error) {
+	if sandbox == "linux" {
+		kernels, err := kernels()
+		return place{env: []string{"UNIFAAS_MACHINES_KERNELS=" + kernels}}, err
+	}
 	if sandbox != "docker" {
 		return place{}, nil
 	}
@@ -105,6 +124,14 @@ func (f *field) place(ctx context.Context, sandbox string) (place, error) {
 		at.env = []string{"DOCKER_HOST=" + host}
 	}
 	return at, nil
+}
+
+// kernels returns the folder of kernels that machines boot: the platform's own,
+// or what the environment names.
+func kernels() (string, error) {
+	dir := cmp.Or(os.Getenv("UNIFAAS_MACHINES_KERNELS"), linux.Kernels(config.DefaultDirs().StateDir))
+	_, err := kernel.NewStore(dir).Default()
+	return dir, err
 }
 
 // close ends all, the last first.

@@ -17,6 +17,7 @@ type function struct {
 	concurrency int
 	singleUse   bool
 	instances   int // kept and at most; 0 leaves both to the platform
+	keys        string
 	cpus        int
 }
 
@@ -32,6 +33,7 @@ func (f function) toml(program string) string {
 	var t strings.Builder
 	fmt.Fprintf(&t, "sandbox = %q\nimage = %q\nport = %d\nconcurrency = %d\nsingle-use = %v\n",
 		f.sandbox, "file:"+program, f.port, f.concurrency, f.singleUse)
+	t.WriteString(f.keys)
 	fmt.Fprintf(&t, "memory = %d\ncpus = %g\npids = %d\ndisk = %d\n", l.Memory>>20, l.CPUs, l.Pids, l.Disk>>20)
 	if f.instances > 0 {
 		fmt.Fprintf(&t, "min-instances = %d\nmax-instances = %d\n", f.instances, f.instances)
