@@ -155,6 +155,9 @@ func showOrigin(line func(name, format string, args ...any), d *control.Detail) 
 func showConfig(line func(name, format string, args ...any), d *control.Detail) {
 	fn := d.Config
 	line("sandbox", "%s", fn.Sandbox)
+	if d.SandboxDetail != "" {
+		line("runs with", "%s", d.SandboxDetail)
+	}
 	line("revision", "%s (loaded %s ago)", d.Digest, age(d.Loaded))
 	line("image", "%s (%s)", fn.Image, d.ImageDigest)
 	line("command", "%q", fn.Command)

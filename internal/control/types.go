@@ -45,14 +45,17 @@ type Detail struct {
 	Dir  string `json:"dir,omitempty"`
 	File string `json:"file,omitempty"` // function.toml of a function from the folder
 	// Deployed and Previous are what is deployed and where a rollback leads.
-	Deployed    *deploy.Deployment `json:"deployed,omitempty"`
-	Previous    *deploy.Deployment `json:"previous,omitempty"`
-	Digest      string             `json:"digest,omitempty"`
-	ImageDigest string             `json:"image_digest,omitempty"`
-	Loaded      time.Time          `json:"loaded,omitzero"`
-	Config      *faas.Function     `json:"config,omitempty"`
-	Running     []Instance         `json:"running"`
-	Exits       []Exit             `json:"exits"`
+	Deployed *deploy.Deployment `json:"deployed,omitempty"`
+	Previous *deploy.Deployment `json:"previous,omitempty"`
+	// SandboxDetail is what is known of the sandbox here: its version, what
+	// executes a virtual machine's guest.
+	SandboxDetail string         `json:"sandbox_detail,omitempty"`
+	Digest        string         `json:"digest,omitempty"`
+	ImageDigest   string         `json:"image_digest,omitempty"`
+	Loaded        time.Time      `json:"loaded,omitzero"`
+	Config        *faas.Function `json:"config,omitempty"`
+	Running       []Instance     `json:"running"`
+	Exits         []Exit         `json:"exits"`
 	// StartError is why the last start failed, nil when none has.
 	StartError   *StartError `json:"start_error,omitempty"`
 	FailedStarts int         `json:"failed_starts"`     // in a row

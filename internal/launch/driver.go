@@ -102,6 +102,20 @@ func (l *Launcher) Estimate(rev *faas.Revision) int64 {
 	return 0
 }
 
+// Detail returns what is known of the sandbox that rev runs in beside its name,
+// for people: its version, what executes its guests. It is "" before anybody has
+// asked the driver; it starts no probe, and waits for none.
+func (l *Launcher) Detail(rev *faas.Revision) string {
+	d, ok := l.drivers[rev.Function.Sandbox]
+	if !ok {
+		return ""
+	}
+	if caps := d.known.Load(); caps != nil && caps.Works {
+		return caps.Detail
+	}
+	return ""
+}
+
 // choose resolves the sandbox "auto": the first driver that is listed.
 func (l *Launcher) choose(rev *faas.Revision) string {
 	if rev.Function.Sandbox != "auto" || len(l.order) == 0 {

@@ -74,6 +74,7 @@ func (b *backend) Describe(name string) (*control.Detail, error) {
 	d.Deployed, d.Previous = b.deployed.Deployed(name)
 	if rev := st.Revision; rev != nil {
 		d.Dir, d.Digest, d.ImageDigest, d.Config = rev.Function.Dir, rev.Digest, rev.Image.Digest, &rev.Function
+		d.SandboxDetail = b.launcher.Detail(rev)
 	}
 	if e := running.LastStartError; e != nil {
 		d.StartError = &control.StartError{At: e.At, Error: e.Error, Output: e.Output}
