@@ -20,7 +20,7 @@ func refuseOutside(t *table) {
 		t.problem("runtime", "runtime = %q is a path, which a deploy can't name; name a runtime that is installed", runtime)
 	}
 	refuseOutsideIn(t, "files", nil)
-	refuseOutsideIn(t, "vm", []string{"kernel", "image"})
+	refuseOutsideIn(t, "vm", []string{"kernel", "image", "cpu-config"})
 }
 
 // refuseOutsideIn checks the values of a sub-table: those of keys, or all.

@@ -67,7 +67,7 @@ func decodeNative(t *table, opts DecodeOptions) *faas.Function {
 		Labels:  t.stringMap("labels", checkLabel),
 		Env:     t.stringMap("env", checkEnv),
 		Files:   nativeFiles(t, opts),
-		VM:      nativeVM(t),
+		VM:      nativeVM(t, opts),
 	}
 	if t.boolean("single-use", false) {
 		fn.SingleUse = faas.GoAtOnce
@@ -148,7 +148,7 @@ func nativeTimeouts(t *table) faas.Timeouts {
 	}
 }
 
-func nativeVM(t *table) *faas.VM {
+func nativeVM(t *table, opts DecodeOptions) *faas.VM {
 	sub := t.sub("vm")
 	if sub == nil {
 		return nil
@@ -157,6 +157,12 @@ func nativeVM(t *table) *faas.VM {
 	vm := &faas.VM{VMM: sub.str("vmm", "")}
 	if vm.VMM != "" && !contains(vmms, vm.VMM) {
 		sub.problem("vmm", "unknown vmm %q%s; there are: %s", vm.VMM, suggest(vm.VMM, vmms), strings.Join(vmms, ", "))
+	}
+	if path := sub.str("cpu-config", ""); path != "" {
+		if vm.VMM != "firecracker" {
+			sub.problem("cpu-config", "cpu-config is a file of Firecracker's; write vmm = \"firecracker\", too")
+		}
+		vm.Hypervisor = map[string]any{"cpu-config": opts.absolute(path)}
 	}
 	sub.refuseUnknown()
 	return vm

@@ -49,6 +49,7 @@ type Machine struct {
 	Monitor     string // its name
 	Accelerator vmm.Accelerator
 	Boots       []vmm.Boot
+	ELFOnly     bool // of kernels by BootLinux
 	PCI         bool // devices are on a PCI bus, else they are virtio-mmio
 	// PowersOff says that the guest can turn the machine off; else it must
 	// restart it, which ends the monitor.

@@ -113,6 +113,8 @@ type Capabilities struct {
 	Vsock bool
 	// Boots are the ways in which it can boot a guest here.
 	Boots []Boot
+	// ELFOnly says that BootLinux takes ELF kernels alone.
+	ELFOnly bool
 	// PCI says that devices are on a PCI bus; else they are virtio-mmio.
 	PCI bool
 	// PowersOff says that a guest can turn its machine off; else it restarts

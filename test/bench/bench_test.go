@@ -146,7 +146,7 @@ func TestOneInstanceIsNotJudged(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s: %v, judged: %v", r.Name, r.Ours, r.Target != nil))
 	}
 	want := []string{
-		"memory: 3.5, judged: true",
+		"memory: 4, judged: true",
 		"memory, alone, without cached pages of files: 2.75, judged: false",
 		"memory, alone, program text counted: 7.75, judged: false",
 	}

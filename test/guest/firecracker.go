@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	kernels "github.com/unifaas/unifaas/internal/guest/linux/kernel"
 )
@@ -39,6 +41,34 @@ func supplyFirecracker(ctx context.Context, b builder) (s supply, err error) {
 		"UNIFAAS_TEST_CPU_CONFIG=/firecracker/cpu-config.json",
 	}
 	return s, nil
+}
+
+// supplyMachines adds a folder of kernels for Linux guests inside of the guest:
+// what unifaas kernel has put where the environment says, or else the guest's
+// own kernel, with the modules that its guests need.
+func supplyMachines(ctx context.Context, b builder) (supply, error) {
+	s, err := supplyFirecracker(ctx, b)
+	if err != nil {
+		return s, err
+	}
+	dir := os.Getenv("UNIFAAS_TEST_KERNELS")
+	if dir == "" {
+		dir = filepath.Join(b.out, "kernels")
+		store := kernels.NewStore(dir)
+		if _, err := store.Default(); err != nil {
+			if _, err := store.Install(ctx); err != nil {
+				return s, err
+			}
+		}
+	}
+	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			s.files["/kernels"+strings.TrimPrefix(path, dir)] = path
+		}
+		return err
+	})
+	s.env = append(s.env, "UNIFAAS_TEST_KERNELS=/kernels", "TMPDIR=/firecracker")
+	return s, err
 }
 
 // extractKernel writes the ELF kernel that is packed in a bzImage.

@@ -72,7 +72,10 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 		return nil, err
 	}
 	image := &guest.Image{Initrd: made.Initrd, Memory: least, Agent: true}
-	if image.Boot, image.Kernel = bootOf(k, on.Boots); image.Kernel == "" {
+	if vm := rev.Function.VM; vm != nil {
+		image.Options = vm.Hypervisor
+	}
+	if image.Boot, image.Kernel = bootOf(k, on); image.Kernel == "" {
 		return nil, faas.Errorf(faas.KindInvalid, "function %q: the monitor %s can't boot kernel %s; add one that it can with unifaas kernel", rev.Function.Ref, on.Monitor, k.Version)
 	}
 	if made.Disk != "" {
@@ -84,13 +87,14 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 
 // bootOf chooses the way to boot a kernel. An ELF kernel has nothing to unpack
 // and comes first.
-func bootOf(k *kernel.Kernel, boots []vmm.Boot) (vmm.Boot, string) {
+func bootOf(k *kernel.Kernel, on guest.Machine) (vmm.Boot, string) {
+	byLinux := slices.Contains(on.Boots, vmm.BootLinux)
 	switch {
-	case k.PVH && slices.Contains(boots, vmm.BootPVH):
+	case k.PVH && slices.Contains(on.Boots, vmm.BootPVH):
 		return vmm.BootPVH, k.ELF()
-	case slices.Contains(boots, vmm.BootLinux) && k.BzImage() != "":
+	case byLinux && k.BzImage() != "" && !on.ELFOnly:
 		return vmm.BootLinux, k.BzImage()
-	case slices.Contains(boots, vmm.BootLinux):
+	case byLinux:
 		return vmm.BootLinux, k.ELF()
 	default:
 		return "", ""

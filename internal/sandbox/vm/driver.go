@@ -182,7 +182,7 @@ func (d *Driver) Prepare(ctx context.Context, rev *faas.Revision) (sandbox.Artif
 func machine(monitor vmm.Monitor, caps vmm.Capabilities) guest.Machine {
 	return guest.Machine{
 		Monitor: monitor.Name(), Accelerator: caps.Accelerator, Boots: caps.Boots,
-		PCI: caps.PCI, PowersOff: caps.PowersOff, Cmdline: caps.Cmdline,
+		ELFOnly: caps.ELFOnly, PCI: caps.PCI, PowersOff: caps.PowersOff, Cmdline: caps.Cmdline,
 	}
 }
 

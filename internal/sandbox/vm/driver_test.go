@@ -2,6 +2,7 @@ package vm_test
 
 import (
 	"context"
+	"os"
 	"slices"
 	"testing"
 
@@ -24,6 +25,9 @@ type monitor struct {
 func (m monitor) Prepare(ctx context.Context, rev *faas.Revision) (sandbox.Artifact, error) {
 	mine := *rev
 	mine.Function.VM = &faas.VM{VMM: m.name}
+	if config := os.Getenv("UNIFAAS_TEST_CPU_CONFIG"); config != "" && m.name == "firecracker" {
+		mine.Function.VM.Hypervisor = map[string]any{"cpu-config": config}
+	}
 	return m.Driver.Prepare(ctx, &mine)
 }
 
@@ -46,5 +50,14 @@ func conformance(t *testing.T, name string) {
 }
 
 func TestConformanceMicrovm(t *testing.T) { conformance(t, "qemu-microvm") }
+
+// TestConformanceFirecracker runs wherever KVM works and a Firecracker is
+// supplied: make test-guest has such a machine.
+func TestConformanceFirecracker(t *testing.T) {
+	if os.Getenv("UNIFAAS_FIRECRACKER") == "" {
+		sandboxtest.Skip(t, "linux-firecracker", sandboxtest.Missing{What: "Firecracker", Remedy: "name it by UNIFAAS_FIRECRACKER"})
+	}
+	conformance(t, "firecracker")
+}
 
 func TestConformanceQ35(t *testing.T) { conformance(t, "qemu") }

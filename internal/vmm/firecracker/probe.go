@@ -10,7 +10,7 @@ import (
 
 // Probe tells whether machines can be run here. See [vmm.Monitor].
 func (m *Monitor) Probe(ctx context.Context) vmm.Capabilities {
-	c := vmm.Capabilities{Accelerator: vmm.KVM, Vsock: true, Boots: []vmm.Boot{vmm.BootLinux}}
+	c := vmm.Capabilities{Accelerator: vmm.KVM, Vsock: true, Boots: []vmm.Boot{vmm.BootLinux}, ELFOnly: true}
 	p, err := m.find()
 	if err != nil {
 		c.Reason = err.Error()

@@ -16,7 +16,7 @@ import (
 func TestProbe(t *testing.T) {
 	r := newRig(t, false, script{})
 	want := vmm.Capabilities{
-		Works: true, Version: "1.16.1", Accelerator: vmm.KVM, Vsock: true, Boots: []vmm.Boot{vmm.BootLinux, vmm.BootPVH},
+		Works: true, Version: "1.16.1", Accelerator: vmm.KVM, Vsock: true, Boots: []vmm.Boot{vmm.BootLinux, vmm.BootPVH}, ELFOnly: true,
 	}
 	if diff := cmp.Diff(want, r.monitor.Probe(soon(t))); diff != "" {
 		t.Errorf("capabilities (-want +got):\n%s", diff)
