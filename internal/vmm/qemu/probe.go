@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -87,16 +88,17 @@ func (m *Monitor) try(ctx context.Context, path string, a vmm.Accelerator) (qmp.
 	var said bytes.Buffer
 	cmd.Env, cmd.Dir, cmd.ExtraFiles = []string{}, "/", l.files
 	cmd.Stdout, cmd.Stderr = &said, &said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// Nobody has it on record: it must not outlive this process.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = time.Second
-	err = cmd.Start()
+	ended, err := follow(cmd)
 	its.Close()
 	if err != nil {
 		_ = ours.Close()
 		return qmp.Version{}, err
 	}
 	version, err := greet(ctx, ours)
-	if waited := cmd.Wait(); err == nil {
+	if waited := <-ended; err == nil {
 		err = waited
 	}
 	switch {
@@ -111,6 +113,22 @@ func (m *Monitor) try(ctx context.Context, path string, a vmm.Accelerator) (qmp.
 	defer m.mu.Unlock()
 	m.found = &version
 	return version, nil
+}
+
+// follow starts a command and waits for its end, on one thread: the kernel takes
+// that thread's end for this process's.
+func follow(cmd *exec.Cmd) (ended <-chan error, err error) {
+	started, waited := make(chan error), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			waited <- cmd.Wait()
+		}
+	}()
+	return waited, <-started
 }
 
 // greet asks the QEMU at the other end of conn for its version and tells it to
