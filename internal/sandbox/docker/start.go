@@ -182,7 +182,16 @@ func (s *starter) attach(ctx context.Context) error {
 		return err
 	}
 	s.inst.output.Store(pump)
-	return pump.start(ctx)
+	return missing(pump.start(ctx))
+}
+
+// missing gives the error of an attachment to a container that is gone its kind:
+// the client does not, since the answer is not one of the API's.
+func missing(err error) error {
+	if err != nil && strings.Contains(err.Error(), "received 404") {
+		return fmt.Errorf("%w: %w", errdefs.ErrNotFound, err)
+	}
+	return err
 }
 
 func (s *starter) start(ctx context.Context) error {
