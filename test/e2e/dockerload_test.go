@@ -67,7 +67,7 @@ func restartUnderLoad(t *testing.T, p *platform, daemon *dockertest.Daemon, sig 
 		cold: startLoad(p.at(cold, "/hello"), 2, 5*time.Millisecond, came.note),
 	}
 	for _, l := range loads {
-		defer l.stop()
+		t.Cleanup(l.stop)
 		l.more(t, 3)
 	}
 	begin := time.Now()
@@ -154,7 +154,7 @@ func TestPruneOfDockerUnderLoad(t *testing.T) {
 	} {
 		p.want(t, name, path)
 		loads[name] = startLoad(p.at(name, path), 1, 5*time.Millisecond, nil)
-		defer loads[name].stop()
+		t.Cleanup(loads[name].stop)
 	}
 	pruned := 0
 	for deadline := time.Now().Add(patience); pruned < 10 && time.Now().Before(deadline); {

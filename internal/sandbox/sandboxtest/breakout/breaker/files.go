@@ -87,7 +87,7 @@ func read(path string) error {
 	defer func() { _ = f.Close() }()
 	n, err := f.Read(make([]byte, 1))
 	if n == 0 {
-		return fmt.Errorf("empty file: %v", err) // a mask
+		return fmt.Errorf("empty file: %w", err) // a mask
 	}
 	return nil
 }
