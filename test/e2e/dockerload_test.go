@@ -58,6 +58,24 @@ func TestEngineRestartsUnderLoad(t *testing.T) {
 		t.Errorf("the platform has ended: %v", p.cmd.ProcessState)
 	}
 	p.stop(t)
+	clearOrphans(t, daemon)
+}
+
+// clearOrphans ends what an Engine that was killed has forgotten, in the midst
+// of starts: nobody else will.
+func clearOrphans(t *testing.T, daemon *dockertest.Daemon) {
+	t.Helper()
+	eventually(t, "no process to be left that the Engine does not know of", func() bool {
+		orphans, err := daemon.Orphans(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pid := range orphans {
+			t.Logf("the Engine has forgotten process %d: %q", pid, commandLine(pid))
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have just ended
+		}
+		return len(orphans) == 0
+	})
 }
 
 func restartUnderLoad(t *testing.T, p *platform, daemon *dockertest.Daemon, sig syscall.Signal, warm, cold string) {
@@ -114,7 +132,7 @@ func wantOnlyInstances(t *testing.T, p *platform, daemon *dockertest.Daemon) {
 		for _, i := range p.instances(t, "") {
 			known[i.ID] = true
 		}
-		out, err := daemon.Docker(t.Context(), "ps", "--all", "--format", "{{.Names}}")
+		out, err := daemon.Docker(t.Context(), "ps", "--all", "--filter", "label=unifaas.node="+p.status.Node, "--format", "{{.Names}}")
 		if err != nil {
 			t.Fatal(err)
 		}
