@@ -5,7 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"log" //nolint:depguard // the registry's own
+	"log/slog"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -76,7 +76,7 @@ type localRegistry struct {
 
 func newRegistry(t *testing.T) *localRegistry {
 	t.Helper()
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	server := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
 	t.Cleanup(server.Close)
 	return &localRegistry{server, strings.TrimPrefix(server.URL, "http://")}
 }

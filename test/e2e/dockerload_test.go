@@ -58,12 +58,24 @@ func TestEngineRestartsUnderLoad(t *testing.T) {
 		t.Errorf("the platform has ended: %v", p.cmd.ProcessState)
 	}
 	p.stop(t)
+	clearOrphans(t, daemon)
 }
 
-func stopAll(loads map[string]*load) {
-	for _, l := range loads {
-		l.stop()
-	}
+// clearOrphans ends what an Engine that was killed has forgotten, in the midst
+// of starts: nobody else will.
+func clearOrphans(t *testing.T, daemon *dockertest.Daemon) {
+	t.Helper()
+	eventually(t, "no process to be left that the Engine does not know of", func() bool {
+		orphans, err := daemon.Orphans(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pid := range orphans {
+			t.Logf("the Engine has forgotten process %d: %q", pid, commandLine(pid))
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have just ended
+		}
+		return len(orphans) == 0
+	})
 }
 
 func restartUnderLoad(t *testing.T, p *platform, daemon *dockertest.Daemon, sig syscall.Signal, warm, cold string) {
@@ -72,8 +84,8 @@ func restartUnderLoad(t *testing.T, p *platform, daemon *dockertest.Daemon, sig 
 		warm: startLoad(p.at(warm, "/hello"), 2, 5*time.Millisecond, came.note),
 		cold: startLoad(p.at(cold, "/hello"), 2, 5*time.Millisecond, came.note),
 	}
-	defer stopAll(loads)
 	for _, l := range loads {
+		t.Cleanup(l.stop)
 		l.more(t, 3)
 	}
 	begin := time.Now()
@@ -120,7 +132,7 @@ func wantOnlyInstances(t *testing.T, p *platform, daemon *dockertest.Daemon) {
 		for _, i := range p.instances(t, "") {
 			known[i.ID] = true
 		}
-		out, err := daemon.Docker(t.Context(), "ps", "--all", "--format", "{{.Names}}")
+		out, err := daemon.Docker(t.Context(), "ps", "--all", "--filter", "label=unifaas.node="+p.status.Node, "--format", "{{.Names}}")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,12 +167,12 @@ func TestPruneOfDockerUnderLoad(t *testing.T) {
 	p.deployText(t, "cold-registry", fmt.Sprintf("%simage = %q\nsingle-use = true\n", docker, reference))
 	p.start(t)
 	loads := map[string]*load{}
-	defer stopAll(loads)
 	for name, path := range map[string]string{
 		"artefact-runc": "/hello", "artefact-runsc": "/hello", "warm": "/hello", "cold": "/hello", "cold-runsc": "/hello", "cold-registry": "/version",
 	} {
 		p.want(t, name, path)
 		loads[name] = startLoad(p.at(name, path), 1, 5*time.Millisecond, nil)
+		t.Cleanup(loads[name].stop)
 	}
 	pruned := 0
 	for deadline := time.Now().Add(patience); pruned < 10 && time.Now().Before(deadline); {

@@ -18,10 +18,12 @@ type variant struct {
 
 // inSandboxes runs a test in each of the sandboxes that are named as in
 // "docker/runsc", with a platform for each, which has not been started. A
-// sandbox that does not work here is skipped.
+// sandbox that does not work here is skipped. Two at a time, since each waits
+// for others for most of its time.
 func inSandboxes(t *testing.T, test func(*testing.T, *platform, variant), names ...string) {
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			v := variant{sandbox: name, lines: fmt.Sprintf("sandbox = %q\n", name)}
 			switch name {
 			case "docker":

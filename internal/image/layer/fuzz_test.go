@@ -94,7 +94,7 @@ func newDisk(t testing.TB) *disk {
 // all that it is given durable, which is slow on a disk.
 func quickDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "layer-fuzz-") //nolint:usetesting // elsewhere than where that makes them
+	dir, err := os.MkdirTemp("/dev/shm", "layer-fuzz-") //nolint:usetesting // that one is on a disk
 	if err != nil {
 		return t.TempDir()
 	}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -120,6 +121,35 @@ func (d *Daemon) Tends(pid int) bool {
 	return strings.HasPrefix(filepath.Base(args[0]), "containerd-shim") && slices.ContainsFunc(args, func(arg string) bool {
 		return strings.HasPrefix(arg, d.dir+"/") // containerd's socket
 	})
+}
+
+// Orphans lists the processes of containers, and their shims, that the daemon
+// does not know of. A daemon that is killed while it has a container made
+// forgets it, and what waits there to become the container's first process
+// waits for ever. That is between it and its containerd.
+func (d *Daemon) Orphans(ctx context.Context) ([]int, error) {
+	out, err := d.Docker(ctx, "ps", "--all", "--no-trunc", "--quiet")
+	if err != nil {
+		return nil, err
+	}
+	known := strings.Fields(out)
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var orphans []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || !d.Contains(pid) && !d.Tends(pid) {
+			continue
+		}
+		groups, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if !slices.ContainsFunc(known, func(id string) bool { return strings.Contains(string(groups)+string(line), id) }) {
+			orphans = append(orphans, pid)
+		}
+	}
+	return orphans, nil
 }
 
 // Named lists, in words, what the daemon has whose name holds id: images and
