@@ -57,6 +57,7 @@ func churnInDocker(t *testing.T, p *platform, daemon *dockertest.Daemon, lines s
 	p.start(t)
 	p.wantNoImages(t, daemon, functions...)
 	p.stop(t)
+	clearOrphans(t, daemon)
 	eventually(t, "the last process of Docker's to end", func() bool {
 		return len(processesThat(func(pid int) bool { return daemon.Contains(pid) || daemon.Tends(pid) })) == 0
 	})

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -182,12 +183,12 @@ func (s *starter) attach(ctx context.Context) error {
 		return err
 	}
 	s.inst.output.Store(pump)
-	return missing(pump.start(ctx))
+	return attachError(pump.start(ctx))
 }
 
-// missing gives the error of an attachment to a container that is gone its kind:
+// attachError gives the error of an attachment to a container that is gone its kind:
 // the client does not, since the answer is not one of the API's.
-func missing(err error) error {
+func attachError(err error) error {
 	if err != nil && strings.Contains(err.Error(), "received 404") {
 		return fmt.Errorf("%w: %w", errdefs.ErrNotFound, err)
 	}
