@@ -87,7 +87,9 @@ func read(path string) error {
 	defer func() { _ = f.Close() }()
 	n, err := f.Read(make([]byte, 1))
 	if n == 0 {
-		return fmt.Errorf("empty file: %w", err) // a mask
+		// A mask, or a device that has nothing to give: not wrapped, since it is
+		// no refusal that could be looked at.
+		return errors.New("empty file: " + err.Error())
 	}
 	return nil
 }
