@@ -65,14 +65,18 @@ func TestEngineRestartsUnderLoad(t *testing.T) {
 // of starts: nobody else will.
 func clearOrphans(t *testing.T, daemon *dockertest.Daemon) {
 	t.Helper()
+	ended := map[int]bool{}
 	eventually(t, "no process to be left that the Engine does not know of", func() bool {
 		orphans, err := daemon.Orphans(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, pid := range orphans {
-			t.Logf("the Engine has forgotten process %d: %q", pid, commandLine(pid))
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have just ended
+			if !ended[pid] {
+				t.Logf("the Engine has forgotten process %d: %q", pid, commandLine(pid))
+				_ = syscall.Kill(pid, syscall.SIGKILL) // it may have just ended
+			}
+			ended[pid] = true
 		}
 		return len(orphans) == 0
 	})
