@@ -33,14 +33,13 @@ type clock struct {
 	ahead  time.Duration // cost of the steps that are left
 	said   time.Duration // cost of those that were taken
 	used   map[experiment.Subject]time.Duration
-	saidOf map[experiment.Subject]time.Duration
 	share  time.Duration // of the budget, for each subject
 	out    map[record.Missing]int
 	order  []record.Missing
 }
 
 func newClock(steps []step, budget time.Duration) *clock {
-	c := &clock{begin: time.Now(), budget: budget, used: map[experiment.Subject]time.Duration{}, saidOf: map[experiment.Subject]time.Duration{}, out: map[record.Missing]int{}}
+	c := &clock{begin: time.Now(), budget: budget, used: map[experiment.Subject]time.Duration{}, out: map[record.Missing]int{}}
 	for _, s := range steps {
 		c.all += s.trial.Cost
 		c.used[s.subject] = 0
@@ -66,18 +65,6 @@ func (c *clock) late(s step) bool {
 	return s.round.number > 0 || !s.first
 }
 
-// tooLong reports whether a step would take its subject beyond its share of the
-// budget, by how long its steps took so far beside what they were said to take.
-// Each subject has one of them at least.
-func (c *clock) tooLong(s step) bool {
-	said := c.saidOf[s.subject]
-	if c.budget == 0 || said == 0 || s.trial.All != nil {
-		return false
-	}
-	takes := time.Duration(float64(s.trial.Cost) * float64(c.used[s.subject]) / float64(said))
-	return c.used[s.subject]+takes > c.share
-}
-
 // skip leaves a step out.
 func (c *clock) skip(s step) {
 	c.ahead -= s.trial.Cost
@@ -90,7 +77,6 @@ func (c *clock) skip(s step) {
 func (c *clock) took(s step, d time.Duration) {
 	c.ahead, c.said = c.ahead-s.trial.Cost, c.said+s.trial.Cost
 	c.used[s.subject] += d
-	c.saidOf[s.subject] += s.trial.Cost
 }
 
 func (c *clock) left() time.Duration {

@@ -95,7 +95,7 @@ func (r *runner) takeAll(ctx context.Context) error {
 			return err
 		}
 		who := s.experiment.Name + " " + s.subject.Sandbox + " " + s.subject.Language
-		if errorsOf[who] >= maxErrors || clock.late(s) || clock.tooLong(s) {
+		if errorsOf[who] >= maxErrors || clock.late(s) {
 			clock.skip(s)
 			continue
 		}
