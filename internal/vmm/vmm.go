@@ -41,7 +41,8 @@ type Monitor interface {
 
 	// Recover takes hold of a machine that an earlier run of the platform has
 	// started in dir, whose monitor is the process id. It returns
-	// [process.ErrGone] when that has ended.
+	// [process.ErrGone] when that has ended, or id is none, after removing what
+	// the monitor kept of the machine outside dir.
 	Recover(ctx context.Context, dir string, id process.Identity) (Machine, error)
 }
 

@@ -41,6 +41,9 @@ func Hold(pid int) (*Handle, error) {
 // HoldAgain takes hold of a process that was known before, or returns
 // [ErrGone].
 func HoldAgain(id Identity) (*Handle, error) {
+	if id.Pid == 0 { // of one that was never recorded
+		return nil, ErrGone
+	}
 	h, err := Hold(id.Pid)
 	if err != nil {
 		return nil, err

@@ -83,7 +83,7 @@ func (c *console) close() error {
 	if c == nil {
 		return nil
 	}
-	err := c.fifo.Close()
+	err := unlessClosed(c.fifo.Close())
 	c.read.Wait()
 	return err
 }

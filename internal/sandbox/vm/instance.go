@@ -28,6 +28,7 @@ type instance struct {
 	group   *cgroup.Group
 	network *tapnet.Network
 	machine vmm.Machine    // nil: there is none
+	monitor vmm.Monitor    // of an earlier run's machine; nil: of this run's
 	agent   *control.Guest // nil: the guest has none
 	console *console       // nil: the guest's console is its output
 	conns   conns

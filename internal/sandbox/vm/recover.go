@@ -72,9 +72,13 @@ func (d *Driver) remains(ctx context.Context, rec sandbox.Record, st state) (*in
 		return nil, err
 	}
 	monitor := d.machines.named(st.Monitor)
-	id, ok := st.identity()
-	if !ok || monitor == nil {
+	if monitor == nil {
 		return i, nil // the group finds what there may be
+	}
+	i.monitor = monitor
+	id, ok := st.identity()
+	if !ok {
+		return i, nil // as before; what else there is, forget removes
 	}
 	i.machine, err = monitor.Recover(ctx, i.dir, id)
 	if errors.Is(err, process.ErrGone) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/unifaas/unifaas/internal/host/process"
 )
 
 // Stop ends the machine and undoes all it holds.
@@ -44,6 +46,8 @@ func (i *instance) undo(ctx context.Context) error {
 	}
 	if i.machine != nil {
 		errs = append(errs, i.machine.Close())
+	} else if i.monitor != nil {
+		errs = append(errs, i.forget(ctx))
 	}
 	if i.dir != "" {
 		errs = append(errs, os.RemoveAll(i.dir))
@@ -55,13 +59,28 @@ func (i *instance) undo(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// silenceAll stops listening to the guest.
+// forget has the monitor remove what it keeps outside the machine's folder of one
+// that an earlier run of the platform has started and that nobody holds. Its
+// process has gone with its group.
+func (i *instance) forget(ctx context.Context) error {
+	left, err := i.monitor.Recover(ctx, i.dir, process.Identity{})
+	if left != nil {
+		err = errors.Join(err, left.Close())
+	}
+	if errors.Is(err, process.ErrGone) {
+		return nil
+	}
+	return err
+}
+
+// silenceAll stops listening to the guest. It may be called again.
 func (i *instance) silenceAll() error {
 	var errs []error
 	if i.output != nil {
 		// Nobody may be reading what the guest has still to say.
 		err := i.output.SetWriteDeadline(time.Now().Add(lastWords))
-		if !errors.Is(err, os.ErrNoDeadline) { // a file, which takes what it is given
+		// A file takes what it is given.
+		if !errors.Is(err, os.ErrNoDeadline) && !errors.Is(err, os.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}
@@ -70,11 +89,19 @@ func (i *instance) silenceAll() error {
 	}
 	errs = append(errs, i.console.close())
 	if i.output != nil {
-		errs = append(errs, i.output.Close())
+		errs = append(errs, unlessClosed(i.output.Close()))
 	}
 	if i.calls != nil {
 		i.call.Cancel()
 		errs = append(errs, i.calls.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// unlessClosed is the error of closing something that may be closed already.
+func unlessClosed(err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return err
 }
