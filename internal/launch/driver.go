@@ -20,6 +20,9 @@ const (
 	// probeAgain is how long a bad answer is believed: what stood against the
 	// probe may have been a full disk or a process that was killed.
 	probeAgain = 5 * time.Second
+	// probeQuick is up to which time a probe that fails is made a second time
+	// at once: what chance did to the first, it does not do to both.
+	probeQuick = 2 * time.Second
 )
 
 // driver is a Driver with the answer of its probe. A good answer holds for
@@ -44,7 +47,11 @@ func (d *driver) capabilities(ctx context.Context) sandbox.Capabilities {
 		// Not under the caller's cancellation: the answer is everybody's.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 		defer cancel()
+		begun := time.Now()
 		caps := d.Probe(ctx)
+		if !caps.Works && time.Since(begun) < probeQuick {
+			caps = d.Probe(ctx)
+		}
 		d.caps, d.probed = caps, time.Now()
 		d.known.Store(&caps)
 	}

@@ -300,3 +300,29 @@ func TestEstimateWaitsForNoProbe(t *testing.T) {
 		}
 	}
 }
+
+// unlucky is a driver whose first probe fails.
+type unlucky struct {
+	*sandboxtest.Fake
+	probes int
+}
+
+func (u *unlucky) Probe(ctx context.Context) sandbox.Capabilities {
+	if u.probes++; u.probes == 1 {
+		return sandbox.Capabilities{Reason: "its process was killed"}
+	}
+	return u.Fake.Probe(ctx)
+}
+
+func TestProbeThatFailsByChance(t *testing.T) {
+	driver := &unlucky{Fake: sandboxtest.NewFake(sandboxtest.FakeOptions{})}
+	l := newPlatform(t).launcher(t, driver)
+	for range 2 {
+		if s := l.Probe(t.Context()); len(s) != 1 || !s[0].Works {
+			t.Errorf("got %+v", s)
+		}
+	}
+	if driver.probes != 2 {
+		t.Errorf("%d probes, want one that fails and one more", driver.probes)
+	}
+}

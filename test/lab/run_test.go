@@ -6,17 +6,20 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
@@ -74,68 +77,112 @@ func find(t *testing.T, r *record.Run, k record.Key) record.Summary {
 	return s
 }
 
-// TestWhatIsKnown measures a sandbox of which everything is known.
-func TestWhatIsKnown(t *testing.T) {
-	o, dir := options(t)
-	r := take(t, o)
+// A known figure is one of the synthetic sandbox.
+type known struct {
+	key  record.Key
+	want float64
+	// whole says that the whole machine has a part in it.
+	whole     bool
+	tolerance float64 // 0 is within
+}
 
+// within is how near a measurement has to come, as a share.
+const within = 0.05
+
+func everythingKnown() []known {
 	ms := experiment.Milliseconds
 	// Starts go on side by side, one for each processor, in the test's own
 	// process and so with its share of them.
 	queued := func(k int) float64 { return ms(startTakes) * float64(k/runtime.GOMAXPROCS(0)+1) }
-	for _, c := range []struct {
-		key  record.Key
-		want float64
-	}{
-		{record.Key{Experiment: "cold-start"}, ms(startTakes)},
-		{record.Key{Experiment: "stability", Parameters: "kind=cold-starts"}, ms(startTakes)},
-		{record.Key{Experiment: "phases", Metric: "started"}, ms(startTakes)},
-		{record.Key{Experiment: "cpu-fib", Parameters: "attempt=first"}, ms(workTakes)},
-		{record.Key{Experiment: "cpu-fib", Parameters: "attempt=second"}, ms(workTakes)},
-		{record.Key{Experiment: "cpu-fft", Parameters: "attempt=second"}, ms(workTakes)},
-		{record.Key{Experiment: "cpu-matrix", Parameters: "attempt=first"}, ms(workTakes)},
-		{record.Key{Experiment: "alloc", Parameters: "attempt=second"}, ms(workTakes)},
-		{record.Key{Experiment: "read", Parameters: "attempt=first"}, ms(workTakes)},
-		{record.Key{Experiment: "unzip"}, ms(workTakes)},
-		{record.Key{Experiment: "burst", Parameters: "instances=10"}, (queued(4) + queued(5)) / 2},
-		{record.Key{Experiment: "warm", Parameters: "kind=faas"}, ms(helloTakes)},
-		{record.Key{Experiment: "warm", Parameters: "kind=faas", Metric: "open loop"}, ms(helloTakes)},
-		{record.Key{Experiment: "stability", Parameters: "kind=soak"}, ms(helloTakes)},
-		{record.Key{Experiment: "network-requests", Parameters: "connections=1"}, 1 / helloTakes.Seconds()},
-		{record.Key{Experiment: "network-requests", Parameters: "connections=16"}, 16 / helloTakes.Seconds()},
-		{record.Key{Experiment: "network-throughput", Parameters: "requests=8;connections=4;file=50MiB"}, 2 * staticTakes.Seconds()},
-		{record.Key{Experiment: "idle-cpu", Metric: "cpu"}, burns},
-		{record.Key{Experiment: "idle-memory", Parameters: "instances=10", Metric: "pss holder"}, holds / (1 << 20)},
-	} {
-		s := find(t, r, c.key)
-		if s.N == 0 || math.Abs(s.P50/c.want-1) > 0.05 {
-			t.Errorf("%+v: measured %.3f of %d samples, known to be %.3f", c.key, s.P50, s.N, c.want)
-		}
+	key := func(experiment, parameters string) record.Key {
+		return record.Key{Experiment: experiment, Parameters: parameters}
 	}
-	// Of these the whole machine has a part: other tests may run.
-	if load, err := measure.LoadAverage(); err != nil || load < 1 {
-		for metric, known := range map[string]struct{ want, tolerance float64 }{
-			"":    {10 * holds / (1 << 20), 0.1}, // the platform's own growth is in it
-			"pss": {holds / (1 << 20), 0.05},
-		} {
-			s := find(t, r, record.Key{Experiment: "idle-memory", Parameters: "instances=10", Metric: metric})
-			if math.Abs(s.P50/known.want-1) > known.tolerance {
-				t.Errorf("idle memory, metric %q: measured %.1f MiB, known to be %.1f (load %.1f, %v)", metric, s.P50, known.want, load, err)
+	metric := func(k record.Key, metric string) record.Key {
+		k.Metric = metric
+		return k
+	}
+	return []known{
+		{key: key("cold-start", ""), want: ms(startTakes)},
+		{key: key("stability", "kind=cold-starts"), want: ms(startTakes)},
+		{key: metric(key("phases", ""), "started"), want: ms(startTakes)},
+		{key: key("cpu-fib", "attempt=first"), want: ms(workTakes)},
+		{key: key("cpu-fib", "attempt=second"), want: ms(workTakes)},
+		{key: key("cpu-fft", "attempt=second"), want: ms(workTakes)},
+		{key: key("cpu-matrix", "attempt=first"), want: ms(workTakes)},
+		{key: key("alloc", "attempt=second"), want: ms(workTakes)},
+		{key: key("read", "attempt=first"), want: ms(workTakes)},
+		{key: key("unzip", ""), want: ms(workTakes)},
+		{key: key("burst", "instances=10"), want: (queued(4) + queued(5)) / 2},
+		{key: key("warm", "kind=faas"), want: ms(helloTakes)},
+		{key: metric(key("warm", "kind=faas"), "open loop"), want: ms(helloTakes)},
+		{key: key("stability", "kind=soak"), want: ms(helloTakes)},
+		{key: key("network-requests", "connections=1"), want: 1 / helloTakes.Seconds()},
+		{key: key("network-requests", "connections=16"), want: 16 / helloTakes.Seconds()},
+		{key: key("network-throughput", "requests=8;connections=4;file=50MiB"), want: 2 * staticTakes.Seconds()},
+		{key: metric(key("idle-cpu", ""), "cpu"), want: burns},
+		{key: metric(key("idle-memory", "instances=10"), "pss holder"), want: holds / (1 << 20)},
+		{key: metric(key("idle-memory", "instances=10"), "pss"), want: holds / (1 << 20), whole: true},
+		// The platform's own growth is in it.
+		{key: key("idle-memory", "instances=10"), want: 10 * holds / (1 << 20), whole: true, tolerance: 0.1},
+	}
+}
+
+// TestWhatIsKnown measures a sandbox of which everything is known. What is off
+// is measured again, twice at most: other work on the machine adds to a time
+// and passes, a fault of the laboratory stays.
+func TestWhatIsKnown(t *testing.T) {
+	left := everythingKnown()
+	var experiments []string // none is all
+	for tries := 3; ; tries-- {
+		o, dir := options(t)
+		o.Experiments = experiments
+		r := take(t, o)
+		if made := wantFailures(t, r, dir); made == 0 && experiments == nil {
+			t.Error("no start failed")
+		}
+		var wrong []string
+		if left, wrong = off(t, r, left); len(left) == 0 {
+			return
+		}
+		experiments = nil
+		for _, k := range left {
+			if !slices.Contains(experiments, k.key.Experiment) {
+				experiments = append(experiments, k.key.Experiment)
 			}
 		}
+		if tries == 1 {
+			t.Fatal(strings.Join(wrong, "\n"))
+		}
+		t.Logf("measured again: %s", strings.Join(wrong, "; "))
 	}
-	wantFailures(t, r, dir)
+}
+
+// off returns those figures that r has otherwise than they are known, and what
+// there is to say of them.
+func off(t *testing.T, r *record.Run, figures []known) (left []known, wrong []string) {
+	t.Helper()
+	load, err := measure.LoadAverage()
+	busy := err == nil && load >= 1 // other tests may run
+	for _, k := range figures {
+		s := find(t, r, k.key)
+		if s.N > 0 && math.Abs(s.P50/k.want-1) <= cmp.Or(k.tolerance, within) || k.whole && busy {
+			continue
+		}
+		left = append(left, k)
+		wrong = append(wrong, fmt.Sprintf("%+v: measured %.3f of %d samples, known to be %.3f (load %.1f)", k.key, s.P50, s.N, k.want, load))
+	}
+	return left, wrong
 }
 
 // wantFailures compares the failures that were counted with those that the
-// driver was scripted to make.
-func wantFailures(t *testing.T, r *record.Run, dir string) {
+// driver was scripted to make, and returns how many these are.
+func wantFailures(t *testing.T, r *record.Run, dir string) (made int) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dir, "failures"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	made := strings.Count(string(text), "-single")
+	made = strings.Count(string(text), "-single")
 	counted := 0.0
 	for _, s := range r.Summaries {
 		if s.Metric == "failed starts" {
@@ -144,9 +191,10 @@ func wantFailures(t *testing.T, r *record.Run, dir string) {
 			}
 		}
 	}
-	if int(counted) != made || made == 0 {
+	if int(counted) != made {
 		t.Errorf("%v failed starts were counted, %d were made", counted, made)
 	}
+	return made
 }
 
 // TestTarget measures a platform that runs already, by its address alone.
@@ -158,7 +206,7 @@ func TestTarget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"auto-go-single", "auto-go-warm"}; !cmp.Equal(want, names) {
+	if want := []string{"auto-go-single", "auto-go-warm"}; !gocmp.Equal(want, names) {
 		t.Fatalf("functions: got %q, want %q", names, want)
 	}
 	p, err := platform.Start(t.Context(), platform.Options{Exe: o.Exe, Dir: dir, Env: o.Env})
@@ -195,7 +243,7 @@ func TestTarget(t *testing.T) {
 	for _, m := range r.Missing {
 		missing = append(missing, strings.TrimSpace(m.Experiment+" "+m.Sandbox))
 	}
-	if want := []string{"idle-memory", "idle-cpu", "phases", "image-size", "cpu-fib", "cpu-fft", "cpu-matrix", "alloc", "read", "unzip", "boot-read", "osv"}; !cmp.Equal(want, missing) {
+	if want := []string{"idle-memory", "idle-cpu", "phases", "image-size", "cpu-fib", "cpu-fft", "cpu-matrix", "alloc", "read", "unzip", "boot-read", "osv"}; !gocmp.Equal(want, missing) {
 		t.Errorf("missing: got %q, want %q", missing, want)
 	}
 }
@@ -224,7 +272,7 @@ func TestResumed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(before, after[:len(before)], cmpopts.EquateEmpty()); diff != "" {
+		if diff := gocmp.Diff(before, after[:len(before)], cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("round %d: samples of an earlier one (-want +got):\n%s", rounds, diff)
 		}
 		if !interrupted {
@@ -254,7 +302,7 @@ func TestOtherSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(first, loaded); diff != "" {
+	if diff := gocmp.Diff(first, loaded); diff != "" {
 		t.Errorf("loaded (-want +got):\n%s", diff)
 	}
 	for name, want := range map[string]string{"report.md": "## image-size", "summary.csv": "image-size,auto,go,file=rootfs,bytes,1,", "summary.json": `"not in this build"`} {
@@ -304,7 +352,7 @@ func TestSandboxThatFails(t *testing.T) {
 			told = append(told, strings.TrimSpace(m.Experiment+" "+m.Sandbox))
 		}
 	}
-	if want := []string{"failing", "cold-start dying", "cpu-fib dying"}; !cmp.Equal(want, told) {
+	if want := []string{"failing", "cold-start dying", "cpu-fib dying"}; !gocmp.Equal(want, told) {
 		t.Errorf("told of %q, want %q; all: %+v", told, want, r.Missing)
 	}
 	o, _ = options(t)
@@ -354,7 +402,7 @@ func TestDiskFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(before, after[:len(before)]); diff != "" {
+	if diff := gocmp.Diff(before, after[:len(before)]); diff != "" {
 		t.Errorf("samples from before (-want +got):\n%s", diff)
 	}
 }

@@ -13,9 +13,6 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
-
-	"github.com/unifaas/unifaas/internal/lab/labtest"
-	"github.com/unifaas/unifaas/internal/lab/record"
 )
 
 // browser returns a headless Chromium without a network.
@@ -108,22 +105,21 @@ const overflowing = `[...document.querySelectorAll("figure svg text")].filter(te
 }).map(text => text.closest("figure").id + ": " + text.textContent)`
 
 func TestInBrowser(t *testing.T) {
-	for _, run := range []struct{ here, beside *record.Run }{{labtest.Run(), published(t)}, {published(t), nil}} {
-		t.Run(run.here.Name, func(t *testing.T) {
-			made, dir := write(t, run.here, run.beside)
+	for _, w := range []written{shared(t, besideOur), shared(t, ofPaper)} {
+		t.Run(w.run.Name, func(t *testing.T) {
 			ctx := browser(t)
 			written := console(ctx, t)
-			do(ctx, t, chromedp.Navigate("file://"+filepath.Join(dir, "report.html")))
+			do(ctx, t, chromedp.Navigate("file://"+filepath.Join(w.dir, "report.html")))
 			figures := ask(ctx, t, chromedp.Evaluate[int](`document.querySelectorAll("figure svg").length`))
 			without := ask(ctx, t, chromedp.Evaluate[[]string](unmarked))
 			leaving := ask(ctx, t, chromedp.Evaluate[[]string](overflowing))
 			light := ask(ctx, t, chromedp.FullScreenshot(100))
 			do(ctx, t, chromedp.Click(chromedp.CSS("#theme")))
 			dark := ask(ctx, t, chromedp.FullScreenshot(100))
-			keep(t, run.here.Name+"-light.png", light)
-			keep(t, run.here.Name+"-dark.png", dark)
-			if figures == 0 || figures != len(made.Figures()) {
-				t.Errorf("%d figures on the page, %d were made", figures, len(made.Figures()))
+			keep(t, w.run.Name+"-light.png", light)
+			keep(t, w.run.Name+"-dark.png", dark)
+			if figures == 0 || figures != len(w.made.Figures()) {
+				t.Errorf("%d figures on the page, %d were made", figures, len(w.made.Figures()))
 			}
 			if len(without) > 0 {
 				t.Errorf("no marks to be seen: %q", without)
@@ -143,7 +139,7 @@ func TestInBrowser(t *testing.T) {
 
 // TestSorting clicks on a heading of a table, twice.
 func TestSorting(t *testing.T) {
-	_, dir := write(t, labtest.Run(), nil)
+	dir := shared(t, besideOur).dir
 	ctx := browser(t)
 	written := console(ctx, t)
 	medians := chromedp.Evaluate[[]float64](`[...document.querySelectorAll("#cold-start tbody tr")].map(row => Number(row.cells[5].dataset.value))`)

@@ -12,9 +12,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/unifaas/unifaas/internal/lab/claim"
 	"github.com/unifaas/unifaas/internal/lab/draw"
@@ -120,10 +123,13 @@ func (r *Report) Write(dir string) error {
 	if err := errors.Join(os.RemoveAll(figures), os.MkdirAll(figures, 0o755)); err != nil {
 		return err
 	}
+	var drawing errgroup.Group // nothing is measured any more
+	drawing.SetLimit(runtime.GOMAXPROCS(0))
 	for _, f := range r.Figures() {
-		if err := writeFigure(filepath.Join(figures, f.Name), f.Picture); err != nil {
-			return err
-		}
+		drawing.Go(func() error { return writeFigure(filepath.Join(figures, f.Name), f.Picture) })
+	}
+	if err := drawing.Wait(); err != nil {
+		return err
 	}
 	asJSON, err := json.MarshalIndent(struct {
 		*record.Run

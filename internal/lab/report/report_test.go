@@ -1,15 +1,18 @@
 package report_test
 
 import (
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/unifaas/unifaas/internal/lab/experiment/all"
@@ -19,24 +22,56 @@ import (
 	"github.com/unifaas/unifaas/internal/lab/report"
 )
 
-func published(t *testing.T) *record.Run {
+// A written report and its folder. Tests share them: with the race detector
+// one takes ten seconds to write.
+type written struct {
+	run  *record.Run
+	made *report.Report
+	dir  string
+}
+
+var (
+	reports   string // folder of what is shared
+	besideOur = sync.OnceValues(func() (written, error) { return write(labtest.Run(), true) })
+	ofPaper   = sync.OnceValues(func() (written, error) { return write(nil, false) })
+)
+
+func TestMain(m *testing.M) {
+	var err error
+	if reports, err = os.MkdirTemp("", "report-test-*"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(reports)
+	os.Exit(code)
+}
+
+// write writes the report of r, or of what is published when that is nil; the
+// published one stands beside it if that is asked for.
+func write(r *record.Run, beside bool) (written, error) {
+	published, err := paper.Run()
+	if err != nil {
+		return written{}, err
+	}
+	w := written{run: cmp.Or(r, published)}
+	if !beside {
+		published = nil
+	}
+	if w.dir, err = os.MkdirTemp(reports, ""); err != nil {
+		return w, err
+	}
+	w.made = report.New(w.run, published, slices.Concat(all.Experiments(), paper.Experiments))
+	return w, w.made.Write(w.dir)
+}
+
+func shared(t *testing.T, once func() (written, error)) written {
 	t.Helper()
-	r, err := paper.Run()
+	w, err := once()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
-}
-
-// write writes a run's report and returns its folder.
-func write(t *testing.T, r, beside *record.Run) (*report.Report, string) {
-	t.Helper()
-	dir := t.TempDir()
-	made := report.New(r, beside, slices.Concat(all.Experiments(), paper.Experiments))
-	if err := made.Write(dir); err != nil {
-		t.Fatal(err)
-	}
-	return made, dir
+	return w
 }
 
 func read(t *testing.T, path ...string) string {
@@ -49,8 +84,8 @@ func read(t *testing.T, path ...string) string {
 }
 
 func TestFiles(t *testing.T) {
-	r := labtest.Run()
-	made, dir := write(t, r, published(t))
+	w := shared(t, besideOur)
+	r, made, dir := w.run, w.made, w.dir
 	for _, f := range made.Figures() {
 		for _, extension := range []string{".svg", ".png"} {
 			if info, err := os.Stat(filepath.Join(dir, "figures", f.Name+extension)); err != nil || info.Size() < 500 {
@@ -77,8 +112,8 @@ func TestFiles(t *testing.T) {
 // TestPaper: what the paper has published, as a run, is in the report with all
 // its figures, and its claims come out as it says.
 func TestPaper(t *testing.T) {
-	r := published(t)
-	made, dir := write(t, r, nil)
+	w := shared(t, ofPaper)
+	r, made, dir := w.run, w.made, w.dir
 	text := read(t, dir, "report.md")
 	for _, j := range made.Claims {
 		if !strings.Contains(text, "| "+j.Claim+" | confirmed |") {
@@ -100,12 +135,12 @@ func TestPaper(t *testing.T) {
 }
 
 func TestAgain(t *testing.T) {
-	_, dir := write(t, labtest.Run(), published(t))
-	before := read(t, dir, "report.html")
-	if err := report.New(labtest.Run(), published(t), all.Experiments()).Write(dir); err != nil {
+	before := read(t, shared(t, besideOur).dir, "report.html")
+	again, err := write(labtest.Run(), true)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(before, read(t, dir, "report.html")); diff != "" {
+	if diff := gocmp.Diff(before, read(t, again.dir, "report.html")); diff != "" {
 		t.Errorf("the same run, another page (-first +second):\n%s", diff)
 	}
 }
