@@ -126,6 +126,9 @@ type Variant struct {
 	Keys string `json:"keys"`
 	// Isolation is this variant's.
 	Isolation Isolation `json:"isolation,omitempty"`
+	// Emulated says that a program executes the guest's instructions, not the
+	// processor: all that it does takes ten times as long and more.
+	Emulated bool `json:"emulated,omitempty"`
 }
 
 // A Spec asks for one instance.

@@ -30,6 +30,7 @@ func legs() []leg {
 		{"cold", (*bench).cold},
 		{"burst", (*bench).burst},
 		{"instance", (*bench).instance},
+		{"machine", (*bench).machine},
 		{"warm", (*bench).warm},
 		{"soak", (*bench).soak},
 	}

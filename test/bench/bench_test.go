@@ -118,9 +118,9 @@ func TestVerdict(t *testing.T) {
 
 func TestParseMaps(t *testing.T) {
 	const text = "00400000-00600000 r-xp 00000000 fe:00 12 /function with a space\nRss: 9000 kB\nPrivate_Clean:      1024 kB\nPrivate_Dirty:      2048 kB\nPrivate_Hugetlb:       0 kB\nVmFlags: rd ex\n" +
-		"c000000000-c000400000 rw-p 00000000 00:00 0 [anon: Go: heap]\nPrivate_Clean:      512 kB\nPrivate_Dirty:      1024 kB\n"
+		"c000000000-c000400000 rw-p 00000000 00:00 0 [anon: Go: heap]\nPrivate_Clean:      512 kB\nPrivate_Dirty:      1024 kB\nShared_Clean:  256 kB\nShared_Dirty:  256 kB\n"
 	p, err := parseMaps(text)
-	if diff := cmp.Diff(private{clean: 1.5, dirty: 3, cached: 1}, p, cmp.AllowUnexported(private{})); err != nil || diff != "" {
+	if diff := cmp.Diff(private{clean: 1.5, dirty: 3, cached: 1, shared: 0.5}, p, cmp.AllowUnexported(private{})); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	for _, bad := range []string{"", "Private_Clean: 1 kB\n", "Private_Clean: much kB\nPrivate_Dirty: 1 kB\n", "\n"} {

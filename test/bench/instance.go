@@ -35,6 +35,7 @@ type private struct {
 	// that no other process happens to have mapped. They are there for the next
 	// instance, too, and the kernel takes them back without writing anything.
 	cached    float64
+	shared    float64 // of each process, with whomever
 	processes int
 }
 
@@ -63,7 +64,7 @@ func (b *bench) instance(ctx context.Context) ([]measure.Row, error) {
 		b.say("without %s: %v", sandbox, err)
 		return missing(err), f.close()
 	}
-	alone, together, err := b.measureInstances(ctx, p)
+	alone, together, err := b.measureInstances(ctx, p, measuredInstances)
 	err = errors.Join(err, f.close())
 	if len(together) == 0 {
 		return missing(err), err
@@ -93,10 +94,10 @@ func instanceRows(name string, alone private, together []private) []measure.Row 
 
 func measured(n int) string { return fmt.Sprintf("m%d", n) }
 
-// measureInstances starts the instances one after the other. It returns the
+// measureInstances starts so many instances one after the other. It returns the
 // memory of the first while there was no other, and in the end that of each.
-func (b *bench) measureInstances(ctx context.Context, p *platform) (alone private, together []private, err error) {
-	for n := range measuredInstances {
+func (b *bench) measureInstances(ctx context.Context, p *platform, many int) (alone private, together []private, err error) {
+	for n := range many {
 		if err := b.serve(ctx, p, measured(n)); err != nil {
 			return alone, nil, err
 		}
@@ -181,6 +182,7 @@ func privateOf(id string) (sum private, err error) {
 			return sum, err
 		}
 		sum.clean, sum.dirty, sum.cached = sum.clean+one.clean, sum.dirty+one.dirty, sum.cached+one.cached
+		sum.shared += one.shared
 		sum.processes++
 	}
 	if sum.processes == 0 {
@@ -214,6 +216,8 @@ func parseMaps(text string) (p private, err error) {
 			into, found = &p.dirty, found+1
 		case "Private_Hugetlb:":
 			into = &p.dirty
+		case "Shared_Clean:", "Shared_Dirty:":
+			into = &p.shared
 		default:
 			continue
 		}

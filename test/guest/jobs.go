@@ -58,6 +58,11 @@ var tasks = []task{
 		// Emulated twice, a start takes ten times as long: enough to see that it all fits together.
 		args: []string{"-test.run=^TestConformanceFirecracker$/^(Serves|StopIsIdempotent|ExitCode|MemoryLimit|RecoverAfterCrash|OutputHasBothStreams)$"},
 	},
+	{
+		name: "linux-qemu", pkg: "internal/sandbox/vm", supply: supplyQEMU, require: "linux,kvm", programs: []string{"qemu-system-x86_64"},
+		builds: []string{suiteProgram}, modules: []string{"tun"}, drivers: []string{"kvm_amd", "kvm_intel"},
+		args: []string{"-test.run=^TestUnderKVM$"},
+	},
 	{name: "platform", args: []string{"/platform"}},
 	{name: "platform-user", args: []string{"/platform"}, user: nobody},
 	{

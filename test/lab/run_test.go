@@ -86,8 +86,13 @@ type known struct {
 	tolerance float64 // 0 is within
 }
 
-// within is how near a measurement has to come, as a share.
-const within = 0.05
+const (
+	// within is how near a measurement has to come, as a share; twice that
+	// where the machine has other work, which every start waits for.
+	within = 0.05
+	// busyLoad is the load average from which on it has.
+	busyLoad = 1
+)
 
 func everythingKnown() []known {
 	ms := experiment.Milliseconds
@@ -162,10 +167,13 @@ func TestWhatIsKnown(t *testing.T) {
 func off(t *testing.T, r *record.Run, figures []known) (left []known, wrong []string) {
 	t.Helper()
 	load, err := measure.LoadAverage()
-	busy := err == nil && load >= 1 // other tests may run
+	busy := err == nil && load >= busyLoad
 	for _, k := range figures {
-		s := find(t, r, k.key)
-		if s.N > 0 && math.Abs(s.P50/k.want-1) <= cmp.Or(k.tolerance, within) || k.whole && busy {
+		s, tolerance := find(t, r, k.key), cmp.Or(k.tolerance, within)
+		if busy {
+			tolerance *= 2
+		}
+		if s.N > 0 && math.Abs(s.P50/k.want-1) <= tolerance || k.whole && busy {
 			continue
 		}
 		left = append(left, k)

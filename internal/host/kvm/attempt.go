@@ -48,7 +48,7 @@ func (a *attempt) await(ctx context.Context) error {
 		return cause
 	case <-late.C:
 		// Its thread can't be ended by anybody. The machine goes when it returns.
-		return unrunnable("the guest has not ended after %v and can't be interrupted", runTime)
+		return unrunnable("the guest has not ended and can't be interrupted")
 	}
 }
 

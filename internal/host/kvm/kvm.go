@@ -21,11 +21,11 @@ const device = "/dev/kvm"
 
 const (
 	// runTime is what the guest has to end, and its machine to be made: all of
-	// that takes a few milliseconds on a processor, and 100 to 600 where the
-	// processor itself is emulated.
-	runTime = time.Second
+	// that takes a few milliseconds on a processor, 100 to 600 where the
+	// processor itself is emulated, and more there while it has other work.
+	runTime = 4 * time.Second
 	// returnTime is what an interrupted guest has to come back.
-	returnTime = 150 * time.Millisecond
+	returnTime = time.Second
 )
 
 // A Stage is how far KVM has come.

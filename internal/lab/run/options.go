@@ -75,8 +75,11 @@ func (o *Options) validate() error {
 	return nil
 }
 
-func (o *Options) wantsLanguage(l string) bool {
-	return len(o.Languages) == 0 || slices.Contains(o.Languages, l)
+func (o *Options) wantedLanguages() []string {
+	if len(o.Languages) == 0 {
+		return workload.Languages
+	}
+	return slices.DeleteFunc(slices.Clone(workload.Languages), func(l string) bool { return !slices.Contains(o.Languages, l) })
 }
 
 func (o *Options) wantsSandbox(kind, name string) bool {

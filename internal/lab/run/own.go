@@ -87,8 +87,9 @@ func (r *runner) add(own *lab, kind string, v sandbox.Variant, detail string) {
 		}
 		r.facts.Host.Isolation[v.Name] = v.Isolation
 	}
-	for _, l := range workload.Languages {
-		if !r.wantsLanguage(l) {
+	for i, l := range r.wantedLanguages() {
+		if i > 0 && v.Emulated && r.Scale == experiment.Quick {
+			r.miss("", v.Name, l+": left out of a quick run, as no processor executes these machines' guests here but a program")
 			continue
 		}
 		if err := own.folder.Missing(l); err != nil {

@@ -41,6 +41,7 @@ type runner struct {
 	lab         experiment.Lab
 	subjects    []experiment.Subject // that answer, in their order
 	left        []record.Missing     // experiments that a target leaves out
+	began       time.Time
 }
 
 // Run measures and returns the run with all that its folder has. When ctx ends
@@ -50,7 +51,7 @@ func Run(ctx context.Context, o Options) (_ *record.Run, err error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	r := &runner{Options: o}
+	r := &runner{Options: o, began: time.Now()}
 	if r.experiments, err = o.chosen(); err != nil {
 		return nil, err
 	}

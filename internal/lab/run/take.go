@@ -88,7 +88,7 @@ type Progress struct {
 func (r *runner) takeAll(ctx context.Context) error {
 	steps := slices.DeleteFunc(r.plan(), func(s step) bool { return r.journal.Has(s.name) })
 	errorsOf := map[string]int{} // in a row, by experiment and subject
-	clock := newClock(steps, r.budget())
+	clock := newClock(steps, r.began, r.budget())
 	defer func() { r.facts.Missing = append(append(r.facts.Missing, clock.leftOut()...), r.lacking()...) }()
 	for i, s := range steps {
 		if err := ctx.Err(); err != nil {

@@ -62,10 +62,8 @@ func (r *runner) measureTarget(ctx context.Context) error {
 		names = faas.Sandboxes()
 	}
 	for _, name := range names {
-		for _, l := range workload.Languages {
-			if r.wantsLanguage(l) {
-				r.subjects = append(r.subjects, experiment.Subject{Sandbox: name, Language: l})
-			}
+		for _, l := range r.wantedLanguages() {
+			r.subjects = append(r.subjects, experiment.Subject{Sandbox: name, Language: l})
 		}
 	}
 	r.facts.Host.Sandboxes = map[string]string{}

@@ -79,6 +79,7 @@ func (d *Driver) Probe(ctx context.Context) sandbox.Capabilities {
 		caps.Works = true
 		caps.Variants = append(caps.Variants, sandbox.Variant{
 			Name: d.Name() + "-" + monitor.Name(), Keys: fmt.Sprintf("vm.vmm = %q\n", monitor.Name()), Isolation: sandbox.VirtualMachine,
+			Emulated: m.Accelerator == vmm.TCG,
 		})
 		notes = append(notes, describeMonitor(monitor.Name(), m))
 	}

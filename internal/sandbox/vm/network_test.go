@@ -1,7 +1,9 @@
 package vm_test
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -38,10 +40,11 @@ func newGuest(t *testing.T, monitor string) *rig {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the function: %v\n%s", err, out)
 	}
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(t.Name())))
 	rev := &faas.Revision{
 		Function: faas.Function{Ref: faas.NewRef("f"), Sandbox: linux.Name, Command: []string{"/guest"}, Port: 8080, Limits: faas.Limits{Memory: 128 << 20}},
-		Image:    faas.Image{Digest: "sha256:" + t.Name(), Rootfs: rootfs},
-		Digest:   "sha256:" + t.Name(),
+		Image:    faas.Image{Digest: digest, Rootfs: rootfs},
+		Digest:   digest,
 	}
 	return newRig(t, rev, func(host sandbox.Host) sandbox.Driver { return newLinux(kernels, monitor)(t, host) })
 }

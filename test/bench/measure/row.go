@@ -135,6 +135,14 @@ func Limit(name, unit string, ours Sample, limit float64) Row {
 	return r.judged().Noted("median %.4g %s", ours.Median(), unit)
 }
 
+// Alone makes the row of a sample beside which there is nothing: ours is its
+// median.
+func Alone(name, unit string, ours Sample) Row {
+	r := Missing(name, unit, "", nil, "")
+	r.Ours, r.OursMAD, r.Rounds, r.OursRounds, r.Valid = Number(ours.Median()), Number(ours.MAD()), len(ours), ours.numbers(), true
+	return r
+}
+
 // Missing makes the row of something that could not be measured.
 func Missing(name, unit, peer string, target *Bound, why string) Row {
 	return Row{

@@ -33,6 +33,9 @@ func run(j job.Job, host *port) error {
 			fmt.Fprintln(os.Stderr, "init:", err) // the console
 		}
 	}
+	if err := openToGroup("/dev/kvm"); err != nil {
+		return err
+	}
 	before := groupsBelow(cgroups)
 	group, inside, err := makeGroup(j)
 	if err != nil {
@@ -58,6 +61,18 @@ func run(j job.Job, host *port) error {
 	}
 	errs = append(errs, nothingLeft(group, before), clearAll(before), finish())
 	return errors.Join(errs...)
+}
+
+// deviceGroup is a group that has no member but is not root's.
+const deviceGroup = 104
+
+// openToGroup has a device, if there is one, belong to a group that may open
+// it, as udev's rules do elsewhere.
+func openToGroup(device string) error {
+	if _, err := os.Stat(device); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(os.Chown(device, 0, deviceGroup), os.Chmod(device, 0o660))
 }
 
 // makeGroup makes the control group of a job, and returns it and the one that

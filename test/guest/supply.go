@@ -43,32 +43,53 @@ func supplyFirecracker(ctx context.Context, b builder) (s supply, err error) {
 	return s, nil
 }
 
-// supplyMachines adds a folder of kernels for Linux guests inside of the guest:
-// what unifaas kernel has put where the environment says, or else the guest's
-// own kernel, with the modules that its guests need.
+// supplyMachines is supplyFirecracker with kernels for Linux guests inside of
+// the guest.
 func supplyMachines(ctx context.Context, b builder) (supply, error) {
 	s, err := supplyFirecracker(ctx, b)
 	if err != nil {
 		return s, err
 	}
+	s.env = append(s.env, "TMPDIR=/firecracker")
+	return s, s.addKernels(ctx, b)
+}
+
+// supplyQEMU is what the host's QEMU reads, with kernels for Linux guests.
+func supplyQEMU(ctx context.Context, b builder) (supply, error) {
+	s := supply{files: map[string]string{}}
+	for _, pattern := range []string{"/usr/share/seabios/bios*.bin", "/usr/share/qemu/*boot*", "/usr/share/qemu/*v*.bin"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			return s, err
+		}
+		for _, file := range files {
+			s.files[file] = file
+		}
+	}
+	return s, s.addKernels(ctx, b)
+}
+
+// addKernels adds a folder of kernels: what unifaas kernel has put where the
+// environment says, or else the guest's own, with the modules that its guests
+// need.
+func (s *supply) addKernels(ctx context.Context, b builder) error {
 	dir := os.Getenv("UNIFAAS_TEST_KERNELS")
 	if dir == "" {
 		dir = filepath.Join(b.out, "kernels")
 		store := kernels.NewStore(dir)
 		if _, err := store.Default(); err != nil {
 			if _, err := store.Install(ctx); err != nil {
-				return s, err
+				return err
 			}
 		}
 	}
-	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+	s.env = append(s.env, "UNIFAAS_TEST_KERNELS=/kernels")
+	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err == nil && e.Type().IsRegular() {
 			s.files["/kernels"+strings.TrimPrefix(path, dir)] = path
 		}
 		return err
 	})
-	s.env = append(s.env, "UNIFAAS_TEST_KERNELS=/kernels", "TMPDIR=/firecracker")
-	return s, err
 }
 
 // extractKernel writes the ELF kernel that is packed in a bzImage.
