@@ -18,39 +18,29 @@ import (
 	"github.com/unifaas/unifaas/internal/guest/linux"
 	"github.com/unifaas/unifaas/internal/guest/linux/control"
 	"github.com/unifaas/unifaas/internal/guest/linux/kernel"
+	"github.com/unifaas/unifaas/internal/guest/linux/kernel/kerneltest"
 	"github.com/unifaas/unifaas/internal/guest/linux/wire"
+	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
 )
 
 // needs skips where no machine can be run.
 func needs(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("only root makes taps")
+		sandboxtest.Skip(t, linux.Name, sandboxtest.NotRoot{What: "make networks of machines"})
 	}
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
-		t.Skip("there is no QEMU")
+		sandboxtest.Skip(t, linux.Name, sandboxtest.Missing{What: "QEMU", Remedy: "apt-get install qemu-system-x86"})
 	}
 	if _, err := linux.InitProgram(); errors.Is(err, linux.ErrNoInit) {
-		t.Skip(err)
+		sandboxtest.Skip(t, linux.Name, sandboxtest.Missing{What: "the first process of guests", Remedy: "make build"})
 	}
 }
 
-// kernels returns Debian's kernel, and ours where it has been built.
+// kernels returns Debian's kernel, and whichever else there are.
 func kernels(t testing.TB) []*kernel.Kernel {
 	t.Helper()
-	dir := os.Getenv("UNIFAAS_KERNELS")
-	if dir == "" {
-		dir = "../../../build/kernels"
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	store := kernel.NewStore(dir)
-	if _, err := store.Install(context.Background()); err != nil {
-		t.Skip(err)
-	}
-	all, err := store.List()
+	all, err := kernel.NewStore(kerneltest.Dir(t, linux.Name)).List()
 	if err != nil {
 		t.Fatal(err)
 	}
