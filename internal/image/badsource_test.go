@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,7 +37,7 @@ func TestBombsWithDefaultLimits(t *testing.T) {
 			if n := len(test.layer.Packed); n > test.most {
 				t.Fatalf("the layer has %d bytes", n)
 			}
-			p := newPlaceWith(t, image.Options{Registry: hasty})
+			p := newPlaceWith(t, image.Options{Registry: hasty, Patience: 2 * time.Minute})
 			base := p.resolve(p.function("oci", imagetest.WriteLayout(t, hello(t))))
 			img := hello(t)
 			img.Layers = append(img.Layers, test.layer)

@@ -151,28 +151,34 @@ func TestErrorsTellWhatHappened(t *testing.T) {
 	broken := sandboxtest.NewFake(sandboxtest.FakeOptions{Name: "broken", Capabilities: &sandbox.Capabilities{Reason: "no kernel", Remedy: "buy one"}})
 	fake := sandboxtest.NewFake(sandboxtest.FakeOptions{})
 	l := newPlatform(t).launcher(t, fake, hang, broken)
-	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	gone, giveUp := context.WithCancel(t.Context())
-	giveUp()
+	short := func() context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	gone := func() context.Context {
+		ctx, giveUp := context.WithCancel(t.Context())
+		giveUp()
+		return ctx
+	}
 	for _, c := range []struct {
 		name, sandbox string
-		ctx           context.Context
+		ctx           func() context.Context
 		env           map[string]string
 		kind          faas.Kind
 		says          string
 	}{
-		{"exits at once", "fake", t.Context(), map[string]string{guest.ModeEnv: "exit"}, faas.KindBroken, "ended before it served on port 8080"},
+		{"exits at once", "fake", t.Context, map[string]string{guest.ModeEnv: "exit"}, faas.KindBroken, "ended before it served on port 8080"},
 		{"never ready", "hang", short, nil, faas.KindTimeout, "did not serve on port 8080"},
 		{"given up", "hang", gone, nil, faas.KindCanceled, ""},
-		{"does not work here", "broken", t.Context(), nil, faas.KindUnavailable, "no kernel; buy one"},
-		{"not in this build", "osv", t.Context(), nil, faas.KindUnavailable, "not in this build"},
+		{"does not work here", "broken", t.Context, nil, faas.KindUnavailable, "no kernel; buy one"},
+		{"not in this build", "osv", t.Context, nil, faas.KindUnavailable, "not in this build"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			rev := revision(c.env)
 			rev.Digest += c.sandbox
 			rev.Function.Sandbox = c.sandbox
-			_, err := l.Launch(c.ctx, rev)
+			_, err := l.Launch(c.ctx(), rev)
 			if faas.KindOf(err) != c.kind || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("error %v (%s), want %s and %q", err, faas.KindOf(err), c.kind, c.says)
 			}

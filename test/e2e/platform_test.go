@@ -17,7 +17,7 @@ import (
 
 // patience bounds every wait: far beyond what a slow machine needs, so that
 // only what never comes fails.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // A platform is a `unifaas up` with folders of its own. It may be started
 // again after it has ended. Its methods are not for concurrent use, except
