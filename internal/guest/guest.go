@@ -45,6 +45,22 @@ type Chooser interface {
 	Suits(on Machine) error
 }
 
+// A Reporter is a System without an agent whose guests leave behind on their
+// first disk how they ended.
+type Reporter interface {
+	// Exit reads the first disk of a machine that has ended; ok is false where it
+	// tells nothing.
+	Exit(disk io.ReaderAt) (e Exit, ok bool)
+}
+
+// An Exit is how a guest's program ended.
+type Exit struct {
+	Code        int // exit status; -1 when it had none
+	Signal      int // that ended it, 0 when none
+	OutOfMemory bool
+	Reason      string // for people; "" is what the rest tells
+}
+
 // Capabilities is the answer of a probe.
 type Capabilities struct {
 	Works  bool

@@ -52,6 +52,8 @@ func (p *plan) manifest() tfs.Tuple {
 		{Name: "program", Value: p.Program},
 		{Name: "arguments", Value: tfs.List(p.Arguments...)},
 		{Name: "environment", Value: p.Environment},
+		{Name: "readonly_rootfs", Value: "t"},
+		{Name: "mounts", Value: tfs.Tuple{{Name: scratchLabel, Value: "/tmp"}}},
 	}
 	if p.Dir != "/" {
 		m = append(m, tfs.Attribute{Name: "cwd", Value: p.Dir})

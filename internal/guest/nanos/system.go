@@ -29,8 +29,9 @@ type System struct {
 }
 
 var (
-	_ guest.System  = (*System)(nil)
-	_ guest.Chooser = (*System)(nil)
+	_ guest.System   = (*System)(nil)
+	_ guest.Chooser  = (*System)(nil)
+	_ guest.Reporter = (*System)(nil)
 )
 
 // NewSystem returns the system that keeps its images below stateDir and takes
@@ -104,7 +105,13 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	if err != nil {
 		return nil, fmt.Errorf("make image of function %q: %w", ref, err)
 	}
-	image := &guest.Image{Boot: boot, Memory: least, Disks: []guest.Disk{{Path: path, Private: true}}}
+	scratch, err := s.makeScratch(rev)
+	if err != nil {
+		return nil, fmt.Errorf("make disk for /tmp of function %q: %w", ref, err)
+	}
+	// The root file system is not written to; its disk is, with what the kernel
+	// says last.
+	image := &guest.Image{Boot: boot, Memory: least, Disks: []guest.Disk{{Path: path, Private: true}, {Path: scratch, Private: true}}}
 	if vm := rev.Function.VM; vm != nil {
 		image.Options = vm.Hypervisor
 	}
