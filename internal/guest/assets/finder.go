@@ -25,6 +25,9 @@ func NewFinder(kind Kind, named string, store *Store) *Finder {
 	return &Finder{kind: kind, named: named, store: store}
 }
 
+// Kind returns what the finder finds.
+func (f *Finder) Kind() Kind { return f.kind }
+
 // ErrNone says that there are no assets of a system.
 var ErrNone = errors.New("there are none")
 

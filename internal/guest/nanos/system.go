@@ -79,7 +79,7 @@ func bootOf(on guest.Machine) (vmm.Boot, error) {
 	case on.Monitor == "firecracker" && slices.Contains(on.Boots, vmm.BootLinux):
 		return vmm.BootLinux, nil
 	}
-	return "", fmt.Errorf(`Nanos does not boot on the monitor %s, which has no BIOS; write vmm = "qemu" or "firecracker" under [vm]`, on.Monitor)
+	return "", fmt.Errorf(`the kernel of Nanos does not boot on the monitor %s, which has no BIOS; write vmm = "qemu" or "firecracker" under [vm]`, on.Monitor)
 }
 
 // Prepare makes the disk of a revision, and the kernel where the monitor is

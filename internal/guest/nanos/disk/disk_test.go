@@ -11,19 +11,9 @@ import (
 	"testing"
 
 	"github.com/unifaas/unifaas/internal/guest/nanos/disk"
+	"github.com/unifaas/unifaas/internal/guest/nanos/nanostest"
 	"github.com/unifaas/unifaas/internal/guest/nanos/tfs"
 )
-
-// loader is what has the form of a boot.img.
-func loader(sectors int) []byte {
-	b := bytes.Repeat([]byte{0xf4}, sectors*512)
-	clear(b[446:510])
-	binary.LittleEndian.PutUint64(b[426:], 0x8000)
-	binary.LittleEndian.PutUint64(b[434:], uint64(len(b)-512))
-	binary.LittleEndian.PutUint32(b[442:], 12)
-	binary.LittleEndian.PutUint16(b[510:], 0xaa55)
-	return b
-}
 
 func file(t testing.TB, name string, content []byte) string {
 	t.Helper()
@@ -42,7 +32,7 @@ func write(t testing.TB, to string, kernel []byte, program string) {
 	}
 	defer f.Close()
 	err = disk.Write(f, disk.Spec{
-		Loader: file(t, "boot.img", loader(95)), Kernel: file(t, "kernel.img", kernel),
+		Loader: file(t, "boot.img", nanostest.Loader()), Kernel: file(t, "kernel.img", kernel),
 		Root: tfs.Options{Room: 4096, Attributes: tfs.Tuple{{Name: "program", Value: "/f"}}},
 		Fill: func(b *tfs.Builder, root tfs.Folder) error {
 			return b.AddTree(t.Context(), root, tfs.Tree{Dir: filepath.Dir(program), Directories: []string{"/tmp"}})
@@ -74,7 +64,7 @@ func TestDiskComesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(data[512:95*512], loader(95)[512:]) || !bytes.Equal(data[:446], loader(95)[:446]) {
+	if !bytes.Equal(data[512:95*512], nanostest.Loader()[512:]) || !bytes.Equal(data[:446], nanostest.Loader()[:446]) {
 		t.Error("the loader is another one")
 	}
 	r, err := d.Kernel()
@@ -113,11 +103,11 @@ func TestLoaderThatIsNone(t *testing.T) {
 		"not of Nanos":  func(b []byte) []byte { b[442] = 1; return b },
 		"it is cut off": func(b []byte) []byte { return b[:len(b)-512] },
 	} {
-		if err := disk.CheckLoader(change(loader(95))); err == nil || !strings.Contains(err.Error(), want) {
+		if err := disk.CheckLoader(change(nanostest.Loader())); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}
-	if err := disk.CheckLoader(loader(95)); err != nil {
+	if err := disk.CheckLoader(nanostest.Loader()); err != nil {
 		t.Error(err)
 	}
 }
@@ -129,6 +119,29 @@ func BenchmarkWrite(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		write(b, filepath.Join(dir, "disk"), kernel, program)
+	}
+}
+
+func TestLastWords(t *testing.T) {
+	to := filepath.Join(t.TempDir(), "disk")
+	write(t, to, random(1000), file(t, "f", []byte("program")))
+	data, err := os.ReadFile(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w, ok := disk.LastWords(bytes.NewReader(data)); ok {
+		t.Errorf("a new disk has last words: %+v", w)
+	}
+	// As the kernel does it: in front of the first partition.
+	at := int64(binary.LittleEndian.Uint32(data[454:]))*512 - 4096
+	copy(data[at:], "KLOG\x01\x02\x03\x04\x05\x06\x07\x08\x07\x00\x00\x00one\ntwo\n\x00rest")
+	if w, ok := disk.LastWords(bytes.NewReader(data)); !ok || w.Code != 7 || w.Text != "one\ntwo\n" {
+		t.Errorf("got %+v, %v", w, ok)
+	}
+	for _, n := range []int{0, 511, 512, int(at) + 100} {
+		if w, ok := disk.LastWords(bytes.NewReader(data[:n])); ok {
+			t.Errorf("the first %d bytes have last words: %+v", n, w)
+		}
 	}
 }
 

@@ -256,8 +256,9 @@ func (p *player) named(d *decoder) (*tuple, error) {
 
 func (p *player) attributes(d *decoder, t *tuple, kind byte, count uint64, depth int) error {
 	for i := range count {
-		name, err := strconv.FormatUint(i, 10), error(nil)
+		name := strconv.FormatUint(i, 10) // of a vector
 		if kind == typeTuple {
+			var err error
 			if name, err = p.name(d); err != nil {
 				return err
 			}
