@@ -48,7 +48,7 @@ func (i *instance) Ready(ctx context.Context) error {
 			i.boot.tell(i.trace)
 			return i.limitCPU()
 		}
-		patience = min(patience*9/8, maxPatience)
+		patience = min(patience*33/32, maxPatience)
 		timer.Reset(pause)
 	}
 }

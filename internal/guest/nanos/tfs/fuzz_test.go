@@ -74,7 +74,40 @@ func TestDamage(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	f.Add(small(f))
+	f.Add(small(f)[:16<<10])
 	f.Add([]byte("NVMTFS\x05\x01"))
 	f.Fuzz(func(t *testing.T, data []byte) { _ = readAll(data) })
+}
+
+// FuzzRecord plays one record, whatever it is.
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte("\x91\x88children\x90"))                           // a root
+	f.Add([]byte("\x92\x88children\x91\x81f\x00\x87program\xc2/f")) // and more
+	f.Add([]byte("\x91\x81a\x11\x01\x02\x11\x01"))                  // tuples that name each other
+	f.Fuzz(func(_ *testing.T, record []byte) {
+		if len(record) > 1<<20 {
+			return
+		}
+		// A volume of two extensions: one that links to the other, with the record.
+		data := make([]byte, 512, 1024+len(record))
+		copy(data, "NVMTFS\x05\x01")
+		copy(data[8+16:], "\x00\x05\x01")
+		tail := []byte("NVMTFS\x05")
+		sectors := (len(record) + 32 + 511) / 512
+		link := varint(uint64(sectors))
+		copy(data[8+16+3:], append(link, 1))
+		tail = append(append(tail, link...), 2)
+		tail = append(append(tail, varint(uint64(len(record)))...), varint(uint64(len(record)))...)
+		data = append(append(append(data, tail...), record...), 1)
+		data = append(data, make([]byte, 512+sectors*512-len(data))...)
+		_ = readAll(data)
+	})
+}
+
+func varint(x uint64) []byte {
+	b := []byte{byte(x & 0x7f)}
+	for x >>= 7; x > 0; x >>= 7 {
+		b = append([]byte{byte(x&0x7f) | 0x80}, b...)
+	}
+	return b
 }
