@@ -58,6 +58,11 @@ var tasks = []task{
 		// Emulated twice, a start takes ten times as long: enough to see that it all fits together.
 		args: []string{"-test.run=^TestConformanceFirecracker$/^(Serves|StopIsIdempotent|ExitCode|MemoryLimit|RecoverAfterCrash|OutputHasBothStreams)$"},
 	},
+	{
+		name: "nanos-firecracker", pkg: "internal/sandbox/vm", needs: nanosVariable, supply: supplyNanos, require: "nanos-firecracker",
+		builds: []string{suiteProgram}, modules: []string{"tun"}, drivers: []string{"kvm_amd", "kvm_intel"},
+		args: []string{"-test.run=^TestConformanceNanosFirecracker$/^(Serves|StopIsIdempotent|ExitCode|MemoryWithinLimit|RecoverAfterCrash|OutputHasBothStreams)$"},
+	},
 	{name: "platform", args: []string{"/platform"}},
 	{name: "platform-user", args: []string{"/platform"}, user: nobody},
 	{

@@ -57,6 +57,6 @@ func Drivers(h sandbox.Host, s Settings) []sandbox.Driver {
 		docker.New(h, s.Docker),
 		vm.New(machines, linux.NewSystem(h.StateDir, s.Kernels)),
 		vm.New(machines, nanos.NewSystem(h.StateDir, s.finder(nanos.Assets(), s.Nanos, h.StateDir))),
-		vm.New(machines, raw.New()),
+		vm.New(machines, raw.New(h.StateDir)),
 	}
 }
