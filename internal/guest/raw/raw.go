@@ -104,7 +104,7 @@ func (s System) kernel(path string, on guest.Machine) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if nanos.Check(content) != nil {
+	if isNanos := nanos.Check(content) == nil; !isNanos {
 		return path, nil
 	}
 	return nanos.Patched(s.kernels, path)
