@@ -65,8 +65,15 @@ func (r *runner) choose(ctx context.Context, own *lab, options platform.Options)
 		if len(s.Variants) == 0 {
 			r.add(own, s.Name, sandbox.Variant{Name: s.Name, Isolation: s.Isolation}, s.Detail)
 		}
+		emulated := ""
 		for _, v := range s.Variants {
-			r.add(own, s.Name, v, s.Detail)
+			if v.Emulated && emulated != "" && r.Scale == experiment.Quick && len(r.Sandboxes) == 0 {
+				r.miss("", v.Name, "left out of a quick run beside "+emulated+": no processor executes either's guests here, but a program; name it with --sandboxes")
+				continue
+			}
+			if r.add(own, s.Name, v, s.Detail); v.Emulated {
+				emulated = v.Name
+			}
 		}
 	}
 	if len(r.subjects) == 0 {
@@ -98,6 +105,6 @@ func (r *runner) add(own *lab, kind string, v sandbox.Variant, detail string) {
 		}
 		s := experiment.Subject{Sandbox: v.Name, Language: l}
 		own.subjects[s] = workload.Function{Sandbox: kind, Keys: v.Keys, Language: l}
-		r.subjects = append(r.subjects, s)
+		r.subjects, r.emulated[s] = append(r.subjects, s), v.Emulated
 	}
 }

@@ -42,6 +42,7 @@ type runner struct {
 	subjects    []experiment.Subject // that answer, in their order
 	left        []record.Missing     // experiments that a target leaves out
 	began       time.Time
+	emulated    map[experiment.Subject]bool
 }
 
 // Run measures and returns the run with all that its folder has. When ctx ends
@@ -51,7 +52,7 @@ func Run(ctx context.Context, o Options) (_ *record.Run, err error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	r := &runner{Options: o, began: time.Now()}
+	r := &runner{Options: o, began: time.Now(), emulated: map[experiment.Subject]bool{}}
 	if r.experiments, err = o.chosen(); err != nil {
 		return nil, err
 	}

@@ -128,7 +128,7 @@ func Functions(ctx context.Context, o Options) ([]string, error) {
 	if err != nil {
 		return nil, faas.Errorf(faas.KindInvalid, "the folder of functions can't be written: %w", err)
 	}
-	r := &runner{Options: o}
+	r := &runner{Options: o, emulated: map[experiment.Subject]bool{}}
 	own := &lab{folder: folder, subjects: map[experiment.Subject]workload.Function{}}
 	if err := r.choose(ctx, own, platform.Options{Exe: o.Exe, Dir: work, Env: o.Env}); err != nil {
 		return nil, err

@@ -32,11 +32,11 @@ var Experiment = experiment.Experiment{
 		},
 	},
 	Trials: func(s experiment.Scale) []experiment.Trial {
-		settle := experiment.Of(s, 300*time.Millisecond, 2*time.Second, 5*time.Second)
+		settle := experiment.Of(s, 200*time.Millisecond, 2*time.Second, 5*time.Second)
 		tens := []int{10, 20, 30, 40, 50, 60, 70, 80, 90, 100}
 		var trials []experiment.Trial
 		for _, n := range experiment.Of(s, []int{10}, tens, tens) {
-			trials = append(trials, trial(n, settle, experiment.Of(s, 2, 3, 3)))
+			trials = append(trials, trial(n, settle, experiment.Of(s, 1, 3, 3)))
 		}
 		return trials
 	},

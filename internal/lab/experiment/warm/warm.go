@@ -24,7 +24,7 @@ var Experiment = experiment.Experiment{
 		{Name: "open", Title: "Warm instance: requests at a constant rate, from when each was due", Metric: "open loop", Axis: "latency", Log: true},
 	},
 	Trials: func(s experiment.Scale) []experiment.Trial {
-		others := experiment.Of(s, 3, 50, 50)
+		others := experiment.Of(s, 1, 50, 50)
 		requests := experiment.Of(s, 200, 1000, 1000)
 		return []experiment.Trial{{
 			Parameters: "kind=faas", Times: 1, Cost: time.Duration(others)*100*time.Millisecond + openFor(s) + 600*time.Millisecond,
