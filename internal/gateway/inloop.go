@@ -120,10 +120,11 @@ func (x *exchange) begin(l *loop, ahead bool) stage {
 		return stageLeased
 	}
 	up := c.idle.take(l, false)
-	if up == nil || up.sock == nil {
-		if up != nil {
-			c.idle.put(up)
-		}
+	switch {
+	case up == nil:
+		return stageLeased
+	case up.sock == nil:
+		c.idle.put(up) // for the goroutine to find it
 		return stageLeased
 	}
 	c.trip = trip{err: os.ErrDeadlineExceeded}
@@ -138,10 +139,11 @@ func (x *exchange) begin(l *loop, ahead bool) stage {
 		x.hangUp()
 		return stageLeased
 	}
-	return x.send1(l)
+	return x.ask(l)
 }
 
-func (x *exchange) send1(l *loop) stage {
+// ask writes the request and waits for the answer.
+func (x *exchange) ask(l *loop) stage {
 	c := &x.call
 	s := c.up.sock
 	n, errno := writeOnce(uintptr(s.fd), x.s.request)
@@ -207,7 +209,7 @@ func (x *exchange) answer(l *loop) stage {
 		panic("a short answer is not whole")
 	}
 	x.settle(x.in.done)
-	return x.deliver1(l)
+	return x.conclude(l)
 }
 
 // short reports whether the answer is here and small.
@@ -217,11 +219,12 @@ func (x *exchange) short() bool {
 		(x.resp.Body == http1.NoBody || x.resp.Body == http1.Sized && x.resp.Length <= min(body, shortBody))
 }
 
-// deliver1 writes the answer and ends the exchange.
-func (x *exchange) deliver1(l *loop) stage {
+// conclude writes the answer and ends the exchange.
+func (x *exchange) conclude(l *loop) stage {
 	c := x.c
-	n, errno := writeOnce(uintptr(c.sock.fd), x.to.buf)
-	if errno != 0 || n < len(x.to.buf) {
+	n, _ := writeOnce(uintptr(c.sock.fd), x.to.buf)
+	if n < len(x.to.buf) {
+		// The goroutine's write finds out why.
 		x.to.wrote += int64(n)
 		x.to.any = x.to.any || n > 0
 		x.to.buf = x.to.buf[:copy(x.to.buf, x.to.buf[n:])]

@@ -17,8 +17,11 @@ const (
 	// maxLoops bounds the loops of a gateway, of which each processor gets one:
 	// the more there are, the fewer kept connections each finds.
 	maxLoops = 8
-	// batch is how many events a loop takes at a time.
-	batch = 64
+	// batch is how many events a loop takes at a time, and maxBatches after how
+	// many of them it lets goroutines run: while events never end it would keep
+	// its processor until Go's scheduler takes that away, 10 ms.
+	batch      = 64
+	maxBatches = 16
 )
 
 // A loop waits for the sockets that it was given, by an epoll instance of its
@@ -38,6 +41,7 @@ type loop struct {
 
 	events [batch]unix.EpollEvent
 	due    [batch]*sock // due[i] has events[i]
+	busy   int          // batches since goroutines were let run
 	yield  bool         // a goroutine was given something to do
 }
 
@@ -157,11 +161,16 @@ func (l *loop) run() {
 			}
 		}
 		clear(l.due[:n])
-		if l.yield {
-			l.yield = false
-			runtime.Gosched()
+		if l.busy++; l.yield || l.busy >= maxBatches {
+			l.rest()
 		}
 	}
+}
+
+// rest lets goroutines run.
+func (l *loop) rest() {
+	l.busy, l.yield = 0, false
+	runtime.Gosched()
 }
 
 // poll waits for events. It looks without telling Go's scheduler first, which
@@ -173,7 +182,7 @@ func (l *loop) poll() int {
 	if errno == 0 && n > 0 {
 		return int(n)
 	}
-	runtime.Gosched()
+	l.rest()
 	const forever = ^uintptr(0)
 	n, _, errno = syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.ep), p, batch, forever, 0, 0)
 	if errno != 0 { // EINTR

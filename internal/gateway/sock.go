@@ -112,21 +112,18 @@ func once[B []byte | [][]byte](s *sock, d *side, call func(uintptr, B) (int, sys
 		if s.users--; s.closed && s.users == 0 {
 			s.release()
 		}
-		switch {
-		case errno != 0 && errno != unix.EAGAIN:
-			return 0, errno
-		case n == size:
-			d.ready = true
-		default:
-			if err := s.exhausted(d); err != nil {
-				return n, err
-			}
-		}
-		if errno == 0 {
+		switch errno {
+		case 0:
+			// A short read has emptied the socket. Of a short write that need not
+			// be so.
+			d.ready = d.ready || n == size || d == &s.out
 			return n, nil
-		}
-		if d == &s.in {
-			s.over = false // it only seemed to be
+		case unix.EAGAIN:
+			if err := s.blocked(d); err != nil {
+				return 0, err
+			}
+		default:
+			return 0, errno
 		}
 	}
 }
@@ -148,9 +145,13 @@ func (s *sock) await(d *side) error {
 	}
 }
 
-// exhausted is told that a call did less than it was asked to. s.mu is held.
-func (s *sock) exhausted(d *side) error {
-	if d == &s.in || s.armed {
+// blocked is told that a call would have blocked. s.mu is held.
+func (s *sock) blocked(d *side) error {
+	if d == &s.in {
+		s.over = false // it only seemed to be
+		return nil
+	}
+	if s.armed {
 		return nil
 	}
 	// Most sockets never get here, so they are not told of every bit of room.
