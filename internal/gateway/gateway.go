@@ -63,7 +63,7 @@ func New(opts Options) (*Gateway, error) {
 	g.base, g.cancel = context.WithCancel(context.Background())
 	g.buffers.New = func() any { return newScratch(opts.MaxHead) }
 	g.tick.Store(1) // 0 means "never" in what is compared with it
-	if err := g.makeLoops(); err != nil {
+	if err := g.makeLoops(opts.loops); err != nil {
 		return nil, err
 	}
 	if g.ln == nil {

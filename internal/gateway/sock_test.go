@@ -16,7 +16,7 @@ import (
 func newPair(t *testing.T) (*sock, *os.File) {
 	t.Helper()
 	g := &Gateway{metrics: &metrics{}}
-	if err := g.makeLoops(); err != nil {
+	if err := g.makeLoops(1); err != nil {
 		t.Fatal(err)
 	}
 	l := g.loops[0]
