@@ -34,7 +34,7 @@ type acceptor struct {
 func (a *acceptor) once() (more bool) {
 	g := a.g
 	g.takeSlot()
-	var nc net.Conn
+	var nc link
 	defer g.contain("accepting a connection", func() {
 		if nc != nil {
 			_ = nc.Close()
@@ -43,10 +43,10 @@ func (a *acceptor) once() (more bool) {
 		more = true
 		a.rest()
 	})
-	nc, err := g.ln.Accept()
+	nc, addr, err := a.take()
 	if err == nil {
 		a.pause = acceptPauseMin
-		g.open(nc)
+		g.open(nc, addr)
 		return true
 	}
 	<-g.slots
@@ -93,9 +93,9 @@ func (g *Gateway) takeSlot() {
 	}
 }
 
-// open registers a connection and serves it.
-func (g *Gateway) open(nc net.Conn) {
-	c := newConn(g, nc)
+// open registers a connection and has it served.
+func (g *Gateway) open(nc link, addr string) {
+	c := newConn(g, nc, addr)
 	g.mu.Lock()
 	if g.draining.Load() {
 		g.mu.Unlock()
@@ -111,7 +111,12 @@ func (g *Gateway) open(nc net.Conn) {
 		g.wakeSweeper()
 	}
 	g.metrics.connections.Inc()
-	go c.serve()
+	if c.sock != nil {
+		c.sock.loop.clients.Add(1)
+	}
+	if !c.park() {
+		go c.serve(stageHead)
+	}
 }
 
 // forget takes c out before its descriptor is closed: the sweeper uses
@@ -126,6 +131,9 @@ func (g *Gateway) forget(c *conn) {
 	empty := last == 0 && g.draining.Load()
 	g.mu.Unlock()
 	_ = c.nc.Close()
+	if c.sock != nil {
+		c.sock.loop.clients.Add(-1)
+	}
 	g.metrics.connections.Dec()
 	<-g.slots
 	if empty {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,16 +11,20 @@ import (
 	"github.com/unifaas/unifaas/internal/http1"
 )
 
-// A conn is one client connection, served by one goroutine.
+// A conn is one client connection. It belongs to one goroutine, or to a loop
+// while that waits for a request or runs a short exchange; see inloop.go.
 type conn struct {
 	g     *Gateway
-	nc    net.Conn
+	nc    link
+	sock  *sock  // what nc is; nil when it is something else, which never gets to a loop
 	fd    int    // for the sweeper, -1 when unknown
 	slot  int    // index in g.conns
 	addr  string // the client's address without port
 	watch watch
 	in    stream
-	head  int // length of the head that in begins with
+	head  int           // length of the head that in begins with
+	wait  time.Duration // how long to wait for the next one
+	turns int           // exchanges in the loop since the last event
 	x     exchange
 	name  string // the function asked for last; saves an allocation per request
 }
@@ -29,26 +32,33 @@ type conn struct {
 // firstBuffer is what an idle connection keeps; larger heads get a larger one.
 const firstBuffer = 4 << 10
 
-func newConn(g *Gateway, nc net.Conn) *conn {
-	c := &conn{g: g, fd: -1}
-	var raw syscall.RawConn
-	if c.nc, raw = newSock(nc); raw != nil {
-		_ = raw.Control(func(fd uintptr) { c.fd = int(fd) })
+func newConn(g *Gateway, nc link, addr string) *conn {
+	c := &conn{g: g, nc: nc, fd: -1, addr: addr}
+	if s, ok := nc.(*sock); ok {
+		c.sock, c.fd = s, s.fd
 	}
-	if addr := nc.RemoteAddr(); addr != nil {
-		c.addr = addr.String()
-		if host, _, err := net.SplitHostPort(c.addr); err == nil {
-			c.addr = host
-		}
-		c.addr, _, _ = strings.Cut(c.addr, "%") // no zone: it means nothing elsewhere
-	}
+	c.wait = g.opts.HeadTimeout // a connection is opened to be used
 	c.watch.client = nc
 	c.in = stream{
-		conn: c.nc, buf: make([]byte, firstBuffer),
+		conn: nc, buf: make([]byte, firstBuffer),
 		clock: &g.tick, last: &c.watch.last,
 	}
 	c.x.c = c
 	return c
+}
+
+// hostOf returns addr without port, and without a zone: that means nothing
+// elsewhere.
+func hostOf(addr net.Addr) string {
+	if addr == nil {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		host = addr.String()
+	}
+	host, _, _ = strings.Cut(host, "%")
+	return host
 }
 
 // unread returns how many bytes wait in the client's socket. Only the sweeper
@@ -61,26 +71,46 @@ func (c *conn) unread() int64 {
 	return int64(n)
 }
 
-func (c *conn) serve() {
-	defer c.g.forget(c)
+// serve goes on from where the loop has left it, or from the beginning. It
+// returns when the connection is over or with the loop again.
+func (c *conn) serve(from stage) {
+	left := false
+	defer func() {
+		if !left {
+			c.g.forget(c)
+		}
+	}()
 	defer c.contain()
-	wait := c.g.opts.HeadTimeout // a connection is opened to be used
 	for {
-		err := c.readHead(wait)
-		if err == nil {
-			if !c.x.run() {
+		if from == stageHead {
+			if err := c.readHead(c.wait); err != nil {
+				c.refuse(err)
 				return
 			}
-			c.shrink()
-			wait = c.g.opts.KeepAlive
-			continue
 		}
-		var refused *http1.Error
-		if errors.As(err, &refused) {
-			c.x.refuse(refused)
+		if !c.x.run(from) {
+			return
 		}
-		return
+		c.rest()
+		if left = c.park(); left {
+			return
+		}
+		from = stageHead
 	}
+}
+
+// refuse answers a head that could not be read, if somebody waits for that.
+func (c *conn) refuse(err error) {
+	var refused *http1.Error
+	if errors.As(err, &refused) {
+		c.x.refuse(refused)
+	}
+}
+
+// rest prepares for the next request.
+func (c *conn) rest() {
+	c.shrink()
+	c.wait = c.g.opts.KeepAlive
 }
 
 // readHead reads until the buffer begins with a whole head. It returns an

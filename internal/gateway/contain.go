@@ -39,16 +39,24 @@ func (g *Gateway) report(fault any, attrs ...any) {
 		append(attrs, "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))...)
 }
 
-// contain keeps a fault of ours in the exchange that it struck: its client is
-// told, if it has got nothing yet, and its connection ends; its instance is
-// given back as broken; everybody else goes on.
+// contain keeps a fault of ours in the exchange that it struck; see
+// [conn.mourn].
 func (c *conn) contain() {
-	fault := recover()
-	if fault == nil {
-		return
+	if fault := recover(); fault != nil {
+		c.report(fault)
+		c.mourn()
 	}
+}
+
+func (c *conn) report(fault any) {
+	c.g.report(fault, "doing", "serving a request", "function", c.name, "request", string(c.x.id))
+}
+
+// mourn ends the exchange that a fault has struck: its client is told, if it
+// has got nothing yet, and its connection ends; its instance is given back as
+// broken; everybody else goes on.
+func (c *conn) mourn() {
 	x := &c.x
-	c.g.report(fault, "doing", "serving a request", "function", c.name, "request", string(x.id))
 	// The exchange may be in any state: what follows may strike a fault too.
 	defer c.g.contain("ending an exchange after a fault", nil)
 	defer func() {

@@ -5,9 +5,11 @@
 //
 // # How it works
 //
-// One goroutine serves one client connection. A request that finds a warm
-// instance costs no further goroutine, no context and no timer: deadlines and
-// clients that went away are found by one sweeper (see sweeper.go), which
+// A few event loops (see loop.go) wait for requests, and run those whose
+// exchange needs no wait but the one for a short answer (see inloop.go). A
+// goroutine of the client connection's goes on with whatever is otherwise. A
+// request that finds a warm instance costs no context and no timer: deadlines
+// and clients that went away are found by one sweeper (see sweeper.go), which
 // looks at every connection a few times per second. A request body that has
 // not arrived with its head gets a second goroutine, so that a function may
 // answer while it still comes.

@@ -21,8 +21,9 @@ type exchange struct {
 	to   sink // the client
 	rev  *faas.Revision
 	fm   *functionMetrics
+	err  error // with stageFailed
 
-	start     time.Time
+	began     time.Time
 	limits    limits
 	path      []byte // what the function is asked for: origin form
 	id        []byte // request id
@@ -47,14 +48,45 @@ type exchange struct {
 	pump pump
 }
 
-// run serves the request whose head the connection's buffer begins with. It
-// reports whether the connection can be used for another.
-func (x *exchange) run() (again bool) {
+// run serves the request whose head the connection's buffer begins with, or
+// what from leaves of it. It reports whether the connection can be used for
+// another.
+func (x *exchange) run(from stage) (again bool) {
+	if from != stageOver {
+		x.end(x.serve(from))
+	}
+	if x.close {
+		x.linger()
+		return false
+	}
+	return x.in.done
+}
+
+func (x *exchange) serve(from stage) error {
+	switch from {
+	case stageHead:
+		x.open()
+		if err := x.start(); err != nil {
+			return err
+		}
+		return x.invoke(stageBegun)
+	case stageFailed:
+		return x.err
+	default:
+		return x.invoke(from)
+	}
+}
+
+// open begins an exchange.
+func (x *exchange) open() {
 	g := x.c.g
 	x.reset()
 	x.s = g.buffers.Get().(*scratch)
 	x.to = sink{conn: x.c.nc, buf: x.s.response[:0], clock: &g.tick, last: &x.c.watch.last, stall: &x.c.watch.stall}
-	err := x.serve()
+}
+
+// end ends an exchange but for its connection. err is why it has failed.
+func (x *exchange) end(err error) {
 	cause, why := x.c.watch.end()
 	if err != nil {
 		x.fail(x.blame(err, cause, why))
@@ -63,25 +95,22 @@ func (x *exchange) run() (again bool) {
 	}
 	x.observe()
 	x.s.response = x.to.buf[:0]
-	g.buffers.Put(x.s)
+	x.c.g.buffers.Put(x.s)
 	x.s = nil
-	if x.close {
-		x.linger()
-		return false
-	}
-	return x.in.done
 }
 
 func (x *exchange) reset() {
-	x.start = time.Now()
-	x.rev, x.fm, x.path, x.id = nil, nil, nil, nil
+	x.began = time.Now()
+	x.rev, x.fm, x.path, x.id, x.err = nil, nil, nil, nil, nil
 	x.emptyLine, x.toHead, x.idempotent, x.held, x.upgrading = false, false, false, false, false
 	x.close, x.answered, x.continued, x.tunnelled, x.aborted = false, false, false, false, false
 	x.status, x.kind, x.failed, x.sent = 0, 0, false, 0
 	x.pump.running = false
 }
 
-func (x *exchange) serve() error {
+// start reads the request's head, finds its function and writes what that gets
+// to x.s.request.
+func (x *exchange) start() error {
 	c := x.c
 	now := c.g.tick.Load()
 	x.limits = limits{stall: ticks(c.g.opts.ClientTimeout)}
@@ -109,7 +138,8 @@ func (x *exchange) serve() error {
 	if limit := c.g.opts.MaxBody; limit > 0 && x.req.Length > limit {
 		return errTooLarge(limit)
 	}
-	return x.invoke()
+	x.compose()
+	return nil
 }
 
 // idempotent lists the methods of RFC 9110 section 9.2.2.

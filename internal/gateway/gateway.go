@@ -17,11 +17,13 @@ type Gateway struct {
 	opts    Options
 	limits  http1.Limits
 	ln      net.Listener
+	door    *sock // what ln is, to a loop; nil when it is none of the kernel's
 	metrics *metrics
 	buffers sync.Pool // of *scratch
 	base    context.Context
 	cancel  context.CancelFunc
 
+	loops    []*loop
 	tick     atomic.Int64 // see sweeper.advance
 	draining atomic.Bool
 	pressed  atomic.Bool // file descriptors or connections have run out
@@ -35,6 +37,7 @@ type Gateway struct {
 	slots   chan struct{} // one for each connection allowed
 	wake    chan struct{} // tells the sweeper that there is work again
 	workers sync.WaitGroup
+	looping sync.WaitGroup
 	started bool
 	stop    sync.Once
 }
@@ -49,14 +52,8 @@ func New(opts Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	ln := opts.Listener
-	if ln == nil {
-		if ln, err = net.Listen("tcp", opts.Listen); err != nil {
-			return nil, fmt.Errorf("listen for invocations: %w", err)
-		}
-	}
 	g := &Gateway{
-		opts: opts, ln: ln, metrics: m, made: time.Now(),
+		opts: opts, ln: opts.Listener, metrics: m, made: time.Now(),
 		limits:  http1.Limits{Target: opts.MaxTarget, Fields: opts.MaxFields},
 		idles:   map[*idleConns]struct{}{},
 		emptied: make(chan struct{}),
@@ -66,6 +63,20 @@ func New(opts Options) (*Gateway, error) {
 	g.base, g.cancel = context.WithCancel(context.Background())
 	g.buffers.New = func() any { return newScratch(opts.MaxHead) }
 	g.tick.Store(1) // 0 means "never" in what is compared with it
+	if err := g.makeLoops(opts.loops); err != nil {
+		return nil, err
+	}
+	if g.ln == nil {
+		if g.ln, err = net.Listen("tcp", opts.Listen); err != nil {
+			g.closeLoops()
+			return nil, fmt.Errorf("listen for invocations: %w", err)
+		}
+	}
+	if err := g.listen(); err != nil {
+		_ = g.ln.Close()
+		g.closeLoops()
+		return nil, err
+	}
 	return g, nil
 }
 
@@ -77,6 +88,9 @@ func (g *Gateway) Start() {
 	g.started = true
 	g.workers.Go(g.sweep)
 	g.workers.Go(g.accept)
+	for _, l := range g.loops {
+		g.looping.Go(l.run)
+	}
 }
 
 // Stop closes the listener and idle connections and lets exchanges in flight
@@ -95,7 +109,7 @@ func (g *Gateway) shutdown(ctx context.Context) error {
 		close(g.emptied)
 	}
 	g.mu.Unlock()
-	closeErr := g.ln.Close()
+	closeErr := g.closeDoor()
 	g.wakeSweeper()
 	select {
 	case <-g.emptied:
@@ -107,6 +121,11 @@ func (g *Gateway) shutdown(ctx context.Context) error {
 	g.cancel()
 	g.workers.Wait()
 	g.closeIdles()
+	for _, l := range g.loops {
+		l.stop()
+	}
+	g.looping.Wait()
+	g.closeLoops()
 	return closeErr
 }
 

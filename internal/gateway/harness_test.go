@@ -194,6 +194,7 @@ func newRig(t testing.TB, instances []*testInstance, tunes ...tune) *rig {
 	r := &rig{t: t, reg: prometheus.NewRegistry(), pool: &testPool{instances: instances}}
 	opts := Options{
 		Catalog: testCatalog{"f": rev}, Pool: r.pool, Registerer: r.reg, Listen: "127.0.0.1:0",
+		loops: 2, // so that they meet
 	}
 	for _, tune := range tunes {
 		tune(&opts, &rev.Function)

@@ -24,14 +24,79 @@ func newRegistry() *prometheus.Registry { return prometheus.NewRegistry() }
 
 // runHelper runs what a test started this binary again for.
 func runHelper() bool {
-	if os.Getenv(helperEnv) == "" {
+	var err error
+	switch os.Getenv(helperEnv) {
+	case "":
 		return false
+	case "descriptors":
+		err = outOfDescriptors()
+	case "duplicates":
+		err = noDuplicate()
 	}
-	if err := outOfDescriptors(); err != nil {
+	if err != nil {
 		fmt.Println("failed:", err)
 		os.Exit(1)
 	}
 	return true
+}
+
+// noDuplicate has the gateway get the last descriptor for a connection to a
+// function, so that no loop can look after it, and checks that it is used, but
+// not kept, and that there are loops for others again afterwards.
+func noDuplicate() error {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	go func() { _ = http.Serve(ln, http.HandlerFunc(echo)) }()
+	rev := &faas.Revision{Function: faas.Function{Ref: faas.NewRef("f"), Concurrency: 4}}
+	i := newInstance(ln.Addr())
+	g, err := New(Options{
+		Catalog: testCatalog{"f": rev}, Pool: &testPool{instances: []*testInstance{i}},
+		Registerer: newRegistry(), Listen: "127.0.0.1:0",
+	})
+	if err != nil {
+		return err
+	}
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		return err
+	}
+	nc, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		return err
+	}
+	next, err := unix.Dup(0)
+	if err != nil {
+		return err
+	}
+	_ = unix.Close(next)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next), Max: before.Max}); err != nil {
+		return err
+	}
+	u := g.newUpConn(nc, g.loops[0])
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		return err
+	}
+	if u.sock != nil || !u.brief || !g.pressed.Load() {
+		return fmt.Errorf("a loop looks after %v", u)
+	}
+	if _, err := io.WriteString(u, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
+		return err
+	}
+	if n, err := u.Read(make([]byte, 100)); err != nil || n == 0 {
+		return fmt.Errorf("read %d bytes: %w", n, err)
+	}
+	g.idleOf(&testLease{i: i}, 4).put(u)
+	if taken := g.idleOf(&testLease{i: i}, 4).take(g.loops[0], false); taken != nil {
+		return fmt.Errorf("%v was kept", taken)
+	}
+	g.Start()
+	if err := ask("http://" + g.Addr().String() + "/invoke/f"); err != nil {
+		return err
+	}
+	fmt.Println("recovered")
+	return nil
 }
 
 // A countingWriter counts log lines.

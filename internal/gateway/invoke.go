@@ -13,6 +13,7 @@ type call struct {
 	lease    Lease // nil once released
 	idle     *idleConns
 	up       *upConn // nil once given back or closed
+	trip     trip
 	from     stream
 	to       sink
 	sent     bool // the function may have got a byte
@@ -23,18 +24,29 @@ type call struct {
 
 var errSendTwice = errors.New("the connection was closed before it got a byte")
 
-// invoke sends the request to an instance and its response to the client.
-func (x *exchange) invoke() error {
+// compose writes what the function gets to x.s.request, as far as it is here.
+func (x *exchange) compose() {
 	x.holdBody()
 	x.buildRequest()
 	if x.held {
 		x.appendBody()
 	}
+}
+
+// whole reports whether x.s.request is all that the function gets.
+func (x *exchange) whole() bool { return x.in.done || x.held }
+
+// invoke sends the request to an instance and its response to the client, or
+// does what from leaves of that.
+func (x *exchange) invoke(from stage) error {
 	for try := 1; ; try++ {
-		if err := x.acquire(); err != nil {
-			return err
+		if from == stageBegun {
+			if err := x.acquire(); err != nil {
+				return err
+			}
 		}
-		err := x.attempt()
+		err := x.attempt(from)
+		from = stageBegun
 		if err == nil {
 			return nil
 		}
@@ -64,33 +76,45 @@ func (x *exchange) repeatable(err error) bool {
 // acquire takes a lease: at once where an instance is free, else waiting under
 // a context that ends when the client goes.
 func (x *exchange) acquire() error {
-	g := x.c.g
-	x.call = call{}
-	lease, ok := g.opts.Pool.TryAcquire(x.rev)
-	if !ok {
-		ctx, cancel := context.WithCancel(g.base)
-		defer cancel()
-		x.c.watch.queue(cancel)
-		var err error
-		lease, err = g.opts.Pool.Acquire(ctx, x.rev)
-		x.c.watch.queue(nil)
-		if err != nil {
-			return err
-		}
+	if x.tryAcquire() {
+		return nil
 	}
+	ctx, cancel := context.WithCancel(x.c.g.base)
+	defer cancel()
+	x.c.watch.queue(cancel)
+	lease, err := x.c.g.opts.Pool.Acquire(ctx, x.rev)
+	x.c.watch.queue(nil)
 	x.call.lease = lease
-	x.call.idle = g.idleOf(lease, x.rev.Function.Concurrency)
-	return nil
+	return err
+}
+
+func (x *exchange) tryAcquire() bool {
+	x.call = call{}
+	lease, ok := x.c.g.opts.Pool.TryAcquire(x.rev)
+	if ok {
+		x.call.lease = lease
+	}
+	return ok
 }
 
 // attempt runs the exchange on the instance that x.call has a lease on, and
 // releases it. A kept connection that turns out to be closed is replaced,
 // once, by a new one.
-func (x *exchange) attempt() error {
-	whole := x.in.done || x.held
-	err := x.tryOn(x.call.idle.take(!whole))
+func (x *exchange) attempt(from stage) error {
+	if x.call.idle == nil {
+		x.call.idle = x.c.g.idleOf(x.call.lease, x.rev.Function.Concurrency)
+	}
+	var err error
+	switch from {
+	case stageSettled:
+		return x.deliver()
+	case stageAsked:
+		err = x.asked()
+	default:
+		err = x.tryKept()
+	}
 	for errors.Is(err, errNotQuiet) && x.call.up.reused {
-		err = x.tryOn(x.call.idle.take(!whole))
+		err = x.tryKept()
 	}
 	if err != nil && x.call.stale && x.repeatable(err) {
 		x.call.stale, x.call.sent = false, false
@@ -114,6 +138,11 @@ func (x *exchange) healthy(err error) bool {
 		return false
 	}
 	return true
+}
+
+// tryKept tries a kept connection, or a new one when there is none.
+func (x *exchange) tryKept() error {
+	return x.tryOn(x.call.idle.take(x.c.loop(), !x.whole()))
 }
 
 func (x *exchange) release(healthy bool) {

@@ -200,23 +200,27 @@ func TestConnectionLimit(t *testing.T) {
 	}
 }
 
-// TestOutOfDescriptors runs in a process of its own, with few descriptors.
+// TestOutOfDescriptors runs in processes of its own, with few descriptors.
 func TestOutOfDescriptors(t *testing.T) {
-	t.Parallel()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, exe)
-	cmd.Env = append(os.Environ(), helperEnv+"=descriptors")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if !strings.Contains(string(out), "recovered") {
-		t.Errorf("got %s", out)
+	for _, what := range []string{"descriptors", "duplicates"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			exe, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, exe)
+			cmd.Env = append(os.Environ(), helperEnv+"="+what)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if !strings.Contains(string(out), "recovered") {
+				t.Errorf("got %s", out)
+			}
+		})
 	}
 }
 

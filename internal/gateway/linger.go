@@ -39,10 +39,11 @@ func (x *exchange) gone() bool {
 // that ends with the connection needs a reset for that.
 func (x *exchange) abort() {
 	if x.answered && x.resp.Body != http1.Sized && x.req.Minor == 0 {
-		if s, ok := x.c.nc.(*sock); ok {
-			if t, ok := s.Conn.(*net.TCPConn); ok {
-				_ = t.SetLinger(0)
-			}
+		switch c := x.c.nc.(type) {
+		case *sock:
+			c.resetOnClose()
+		case *net.TCPConn:
+			_ = c.SetLinger(0)
 		}
 	}
 }

@@ -134,7 +134,7 @@ func (x *exchange) observe() {
 		} else {
 			fm.ok[class].Inc()
 		}
-		fm.duration.Observe(elapsed(x.start))
+		fm.duration.Observe(elapsed(x.began))
 		if n := x.in.moved; n > 0 {
 			fm.in.Add(float64(n))
 		}
@@ -142,8 +142,8 @@ func (x *exchange) observe() {
 			fm.out.Add(float64(n))
 		}
 	}
-	if log := x.c.g.opts.AccessLog; log != nil {
-		x.logAccess(log)
+	if x.c.g.logs() {
+		x.logAccess(x.c.g.opts.AccessLog)
 	}
 }
 
@@ -156,6 +156,6 @@ func (x *exchange) logAccess(log *slog.Logger) {
 		slog.Bool("failed", x.failed),
 		slog.Int64("in", x.in.moved),
 		slog.Int64("out", x.out.moved),
-		slog.Duration("took", time.Since(x.start)),
+		slog.Duration("took", time.Since(x.began)),
 	)
 }

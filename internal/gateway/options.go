@@ -75,6 +75,8 @@ type Options struct {
 	// appends to them: right only behind a proxy that sets them. By default
 	// they are replaced.
 	TrustForwarded bool
+
+	loops int // default: standardLoops
 }
 
 func (o *Options) complete() error {
@@ -98,6 +100,7 @@ func (o *Options) complete() error {
 	fallback(&o.DialTimeout, 5*time.Second)
 	fallback(&o.UpstreamIdle, 4*time.Second)
 	fallback(&o.Tries, 3)
+	fallback(&o.loops, standardLoops())
 	return nil
 }
 

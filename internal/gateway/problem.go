@@ -161,9 +161,7 @@ func (x *exchange) skipBody() {
 
 // refuse answers a head that could not be read.
 func (x *exchange) refuse(err *http1.Error) {
-	x.reset()
-	x.s = x.c.g.buffers.Get().(*scratch)
-	x.to = sink{conn: x.c.nc, buf: x.s.response[:0], clock: &x.c.g.tick, last: &x.c.watch.last}
+	x.open()
 	x.in.reset(http1.NoBody, 0, 0)
 	x.close = true
 	x.newID()

@@ -41,29 +41,35 @@ func (x *exchange) respond() (err error) {
 }
 
 func (x *exchange) readResponseHead() error {
-	c := &x.call
-	from := &c.from
 	for seen := 0; ; {
-		data := from.buffered()
-		end, err := http1.HeadEnd(data, seen)
-		if err == nil && end > 0 {
-			err = x.resp.Parse(data[:end], x.toHead, x.c.g.opts.MaxFields)
+		if whole, err := x.responseHead(seen); whole || err != nil {
+			return err
 		}
-		switch {
-		case err != nil:
-			return x.broken("sent a response that is not HTTP/1.1: "+err.Error(), err)
-		case end > x.c.g.opts.MaxHead, end == 0 && len(data) >= x.c.g.opts.MaxHead:
-			return x.broken("sent a response head that is too large", nil)
-		case end > 0:
-			from.r += end // the views are used until the head is built anew
-			return nil
-		}
-		seen = len(data)
-		if err := from.fill(); err != nil {
+		seen = len(x.call.from.buffered())
+		if err := x.call.from.fill(); err != nil {
 			return x.noHead(err)
 		}
-		c.heard = true
+		x.call.heard = true
 	}
+}
+
+// responseHead reads the head that c.from begins with. It reports false when
+// the head is not whole; the first seen bytes were looked at before.
+func (x *exchange) responseHead(seen int) (whole bool, err error) {
+	from := &x.call.from
+	data := from.buffered()
+	end, err := http1.HeadEnd(data, seen)
+	if err == nil && end > 0 {
+		err = x.resp.Parse(data[:end], x.toHead, x.c.g.opts.MaxFields)
+	}
+	switch {
+	case err != nil:
+		return false, x.broken("sent a response that is not HTTP/1.1: "+err.Error(), err)
+	case end > x.c.g.opts.MaxHead, end == 0 && len(data) >= x.c.g.opts.MaxHead:
+		return false, x.broken("sent a response head that is too large", nil)
+	}
+	from.r += end // the views are used until the head is built anew
+	return end > 0, nil
 }
 
 func (x *exchange) noHead(err error) error {
@@ -98,14 +104,19 @@ func (x *exchange) interim() error {
 	return nil
 }
 
-// final passes the final response on, its head with what is there of its body.
-func (x *exchange) final() error {
+// beginAnswer builds the head of the final response.
+func (x *exchange) beginAnswer() {
 	x.out.reset(x.resp.Body, x.resp.Length, 0)
 	// A client that was not told to go on may send its body or not: what
 	// follows on its connection can't be told.
 	x.close = x.close || x.c.g.draining.Load() || x.req.ExpectContinue && !x.continued && !x.pumped()
 	x.buildResponse()
 	x.answered, x.to.any = true, false
+}
+
+// final passes the final response on, its head with what is there of its body.
+func (x *exchange) final() error {
+	x.beginAnswer()
 	out, from := &x.to, &x.call.from
 	for {
 		err := x.out.gather(from, out)
@@ -130,15 +141,20 @@ func (x *exchange) final() error {
 func (x *exchange) finish() error {
 	if x.pumped() {
 		x.settle(x.joinPump(0))
-		if x.to.flush() != nil {
-			return errClientWrite
-		}
-		return nil
+		return x.deliver()
 	}
+	if err := x.deliver(); err != nil {
+		return err
+	}
+	x.settle(x.joinPump(pumpGrace))
+	return nil
+}
+
+// deliver writes what the client has not got yet.
+func (x *exchange) deliver() error {
 	if x.to.flush() != nil {
 		return errClientWrite
 	}
-	x.settle(x.joinPump(pumpGrace))
 	return nil
 }
 

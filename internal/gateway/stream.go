@@ -11,7 +11,7 @@ import (
 
 // A stream reads a connection through a buffer.
 type stream struct {
-	conn net.Conn
+	conn link
 	buf  []byte
 	r, w int // buf[r:w] is read and not yet used
 	// clock, last and stall note progress; stall only where it is the client
@@ -63,7 +63,7 @@ func (s *stream) fill() error {
 // A sink writes a message to a connection: what is small is gathered and
 // written at once with what follows.
 type sink struct {
-	conn  net.Conn
+	conn  link
 	buf   []byte // not yet written
 	chunk bool   // encode the body as chunks
 	any   bool   // something was written
@@ -107,7 +107,7 @@ var crlf = []byte("\r\n")
 func (s *sink) writeVec() (int64, error) {
 	s.waiting()
 	if c, ok := s.conn.(*sock); ok {
-		return s.vec.WriteTo(c.Conn) // writev needs net's own type
+		return c.writeVec(&s.vec)
 	}
 	return s.vec.WriteTo(s.conn)
 }

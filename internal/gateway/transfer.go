@@ -50,3 +50,16 @@ func transfer(call, fd uintptr, b []byte) (int, syscall.Errno) {
 		}
 	}
 }
+
+// writeVecOnce writes parts as far as one call goes.
+func writeVecOnce(fd uintptr, parts [][]byte) (int, syscall.Errno) {
+	for {
+		n, err := unix.SendmsgBuffers(int(fd), parts, nil, nil, transferFlags)
+		switch errno, failed := err.(syscall.Errno); { //nolint:errorlint // it is never wrapped
+		case !failed:
+			return n, 0
+		case errno != unix.EINTR:
+			return 0, errno
+		}
+	}
+}

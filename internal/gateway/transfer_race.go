@@ -29,3 +29,13 @@ func result(n int, err error) (int, syscall.Errno) {
 	}
 	return n, 0
 }
+
+// writeVecOnce writes the first of parts that is not empty.
+func writeVecOnce(fd uintptr, parts [][]byte) (int, syscall.Errno) {
+	for _, part := range parts {
+		if len(part) > 0 {
+			return writeOnce(fd, part)
+		}
+	}
+	return 0, 0
+}

@@ -20,49 +20,60 @@ func (x *exchange) tryOn(up *upConn) error {
 			return err
 		}
 	}
+	if !x.bind(up) {
+		return errEnded
+	}
+	if whole := x.whole(); !whole || up.sock == nil {
+		if err := x.send(x.s.request, whole); err != nil {
+			return err
+		}
+		return x.respond()
+	}
+	x.call.trip = up.sock.ask(x.s.request, x.call.from.buf)
+	return x.asked()
+}
+
+// bind makes up the call's connection. It reports false when the exchange has
+// been ended.
+func (x *exchange) bind(up *upConn) bool {
 	g := x.c.g
 	c := &x.call
 	c.up = up
 	last := &x.c.watch.last
-	c.from = stream{conn: up.Conn, buf: x.s.read, clock: &g.tick, last: last}
-	c.to = sink{conn: up.Conn, chunk: x.req.Body == http1.Chunked, clock: &g.tick, last: last}
+	c.from = stream{conn: up.link, buf: x.s.read, clock: &g.tick, last: last}
+	c.to = sink{conn: up.link, chunk: x.req.Body == http1.Chunked, clock: &g.tick, last: last}
 	x.setLimits()
-	whole := x.in.done || x.held
-	if !x.c.watch.attach(up.Conn, g.tick.Load(), &x.limits, whole) {
-		return errEnded
-	}
-	var err error
-	if whole && up.raw != nil {
-		err = x.ask()
-	} else {
-		err = x.send(whole)
-	}
-	if err != nil {
-		return err
-	}
-	return x.respond()
+	return x.c.watch.attach(up.link, g.tick.Load(), &x.limits, x.whole())
 }
 
-// ask sends a request that is whole and has c.from hold the beginning of the
-// response.
-func (x *exchange) ask() error {
+// asked goes on after a request that is whole was written, as c.trip says.
+func (x *exchange) asked() error {
 	c := &x.call
-	n, got, err := c.up.ask(x.s.request, c.from.buf)
+	n, err := c.trip.wrote, c.trip.err
 	c.sent = c.sent || n > 0
 	switch {
 	case errors.Is(err, errNotQuiet):
 		return x.broken("closed the connection, or spoke before it was asked", err)
-	case got > 0:
-		c.from.w, c.heard = got, true
-		c.from.last.Store(c.from.clock.Load())
-		return nil
+	case c.trip.read > 0:
+		x.heard()
+		return x.respond()
 	case n == 0 && err != nil && !timedOut(err):
 		c.stale = c.up.reused
 		return x.broken("closed the connection before it got the request", errors.Join(errSendTwice, err))
 	case err != nil:
 		return x.noHead(err)
 	}
-	return x.sendRest(x.s.request[n:], true)
+	if err := x.send(x.s.request[n:], true); err != nil {
+		return err
+	}
+	return x.respond()
+}
+
+// heard has c.from begin with what c.trip has read.
+func (x *exchange) heard() {
+	c := &x.call
+	c.from.r, c.from.w, c.heard = 0, c.trip.read, true
+	c.from.last.Store(c.from.clock.Load())
 }
 
 // errEnded stands for the cause that the watch has.
@@ -91,7 +102,7 @@ func (x *exchange) dial() (*upConn, error) {
 	x.c.watch.queue(nil)
 	switch {
 	case err == nil:
-		return newUpConn(nc), nil
+		return g.newUpConn(nc, x.c.loop()), nil
 	case exhausted(err):
 		g.pressed.Store(true)
 		return nil, &faas.Error{
@@ -112,11 +123,7 @@ func (x *exchange) broken(what string, err error) error {
 
 // send writes the head with what is there of the body, and has the rest of
 // the body pumped.
-func (x *exchange) send(whole bool) error {
-	return x.sendRest(x.s.request, whole)
-}
-
-func (x *exchange) sendRest(head []byte, whole bool) error {
+func (x *exchange) send(head []byte, whole bool) error {
 	c := &x.call
 	c.to.buf = head
 	err := c.to.flush()

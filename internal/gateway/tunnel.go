@@ -3,7 +3,6 @@ package gateway
 import (
 	"errors"
 	"io"
-	"net"
 
 	"github.com/unifaas/unifaas/internal/http1"
 )
@@ -51,7 +50,7 @@ func (x *exchange) relay() error {
 		defer x.c.g.contain("moving bytes of a tunnel", func() { cutBoth(up.conn, c.to.conn) })
 		half(&up, &c.to)
 	}()
-	down := stream{conn: c.up.Conn, buf: make([]byte, tunnelBuffer), clock: &x.c.g.tick, last: &x.c.watch.last}
+	down := stream{conn: c.up.link, buf: make([]byte, tunnelBuffer), clock: &x.c.g.tick, last: &x.c.watch.last}
 	half(&down, &x.to)
 	<-toFunction
 	x.c.watch.detach()
@@ -83,12 +82,7 @@ func half(from *stream, to *sink) {
 	cutBoth(from.conn, to.conn)
 }
 
-func cutBoth(a, b net.Conn) {
+func cutBoth(a, b link) {
 	_ = a.SetDeadline(past)
 	_ = b.SetDeadline(past)
-}
-
-func closeWrite(c net.Conn) bool {
-	w, ok := c.(interface{ CloseWrite() error })
-	return ok && w.CloseWrite() == nil
 }

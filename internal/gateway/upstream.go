@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"net"
+	"slices"
 	"sync"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxIdlePerInstance bounds the connections kept to one instance, whatever its
@@ -14,39 +12,43 @@ const maxIdlePerInstance = 256
 
 // An upConn is a connection to an instance.
 type upConn struct {
-	net.Conn
-	raw    syscall.RawConn // nil when the connection has none
-	probe  func(fd uintptr) bool
-	step   func(fd uintptr) bool
-	trip   roundTrip
-	quiet  bool
+	link
+	sock   *sock      // what link is; nil when no loop looks after it
+	list   *idleConns // where it is kept
+	brief  bool       // is not kept
 	reused bool
 	since  int64 // tick when it became idle
 }
 
-func newUpConn(nc net.Conn) *upConn {
-	u := &upConn{}
-	u.Conn, u.raw = newSock(nc)
-	u.probe, u.step = u.peek, u.next // once: a method's value is allocated
-	return u
-}
-
-// alive reports whether an idle connection is open and has nothing to say: a
-// function that speaks without being asked would answer the wrong request.
-func (u *upConn) alive() bool {
-	if u.raw == nil {
-		return true // it can't be told; a request that fails on it is looked at then
+// newUpConn has l look after nc where it can.
+func (g *Gateway) newUpConn(nc net.Conn, l *loop) *upConn {
+	raw, ok := plain(nc)
+	if !ok {
+		return &upConn{link: nc}
 	}
-	u.quiet = false
-	return u.raw.Read(u.probe) == nil && u.quiet
+	s, err := l.adopt(raw, nc)
+	if err != nil { // without a loop it can't be told whether it is quiet
+		if exhausted(err) {
+			g.pressed.Store(true)
+		}
+		return &upConn{link: nc, brief: true}
+	}
+	return &upConn{link: s, sock: s}
 }
 
-func (u *upConn) peek(fd uintptr) bool {
-	var b [1]byte
-	_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	u.quiet = err == unix.EAGAIN
-	return true
+// ready is task's: a kept connection is closed, or speaks without being asked
+// and would answer the wrong request.
+func (u *upConn) ready(*loop) {
+	if u.list.remove(u) {
+		_ = u.Close()
+	}
 }
+
+// ended is task's. Kept connections have no deadline.
+func (u *upConn) ended() {}
+
+// struck is task's.
+func (u *upConn) struck(any) { _ = u.Close() }
 
 // idleConns are the kept connections of one instance, attached to it through
 // its leases and closed by the pool when it goes.
@@ -79,23 +81,17 @@ func (g *Gateway) idleOf(lease Lease, concurrency int) *idleConns {
 	return placed
 }
 
-// take returns a connection that was kept, or nil. Unless it will be asked
-// with [upConn.ask], which finds out by itself, probe has it checked for
-// being able to carry a request.
-func (l *idleConns) take(probe bool) *upConn {
-	oldest := l.g.tick.Load() - int64(l.g.opts.UpstreamIdle)
+// take returns a connection that was kept, of l where there is one, or nil. It
+// is open and quiet as far as its loop knows; with probe, as far as the kernel
+// does.
+func (i *idleConns) take(l *loop, probe bool) *upConn {
+	oldest := i.g.tick.Load() - int64(i.g.opts.UpstreamIdle)
 	for {
-		l.mu.Lock()
-		n := len(l.conns) - 1
-		if n < 0 {
-			l.mu.Unlock()
+		u := i.pop(l)
+		if u == nil {
 			return nil
 		}
-		u := l.conns[n]
-		l.conns[n] = nil
-		l.conns = l.conns[:n]
-		l.mu.Unlock()
-		if u.since >= oldest && (!probe && u.raw != nil || u.alive()) {
+		if u.since >= oldest && (u.sock == nil || u.sock.unpark() && (!probe || u.sock.quiet())) {
 			u.reused = true
 			return u
 		}
@@ -103,35 +99,66 @@ func (l *idleConns) take(probe bool) *upConn {
 	}
 }
 
-// put keeps u, or closes it when there are enough.
-func (l *idleConns) put(u *upConn) {
-	u.since = l.g.tick.Load()
-	l.mu.Lock()
-	keep := !l.closed && len(l.conns) < l.limit
-	if keep {
-		l.conns = append(l.conns, u)
+// pop takes out the last connection of l's, or else the last.
+func (i *idleConns) pop(l *loop) *upConn {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(i.conns) == 0 {
+		return nil
 	}
-	l.mu.Unlock()
+	at := len(i.conns) - 1
+	for n := at; n >= 0; n-- {
+		if s := i.conns[n].sock; s != nil && s.loop == l {
+			at = n
+			break
+		}
+	}
+	u := i.conns[at]
+	i.conns = slices.Delete(i.conns, at, at+1)
+	return u
+}
+
+// remove takes u out. It reports false when it was not there.
+func (i *idleConns) remove(u *upConn) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	at := slices.Index(i.conns, u)
+	if at >= 0 {
+		i.conns = slices.Delete(i.conns, at, at+1)
+	}
+	return at >= 0
+}
+
+// put keeps u, or closes it when there are enough or it is not quiet.
+func (i *idleConns) put(u *upConn) {
+	u.since, u.list = i.g.tick.Load(), i
+	i.mu.Lock()
+	// Once it is parked, its loop may want to remove it.
+	keep := !u.brief && !i.closed && len(i.conns) < i.limit && (u.sock == nil || u.sock.park(u))
+	if keep {
+		i.conns = append(i.conns, u)
+	}
+	i.mu.Unlock()
 	if !keep {
 		_ = u.Close()
 	}
 }
 
 // drop closes those for which old is true.
-func (l *idleConns) drop(old func(*upConn) bool) (left int) {
-	l.mu.Lock()
+func (i *idleConns) drop(old func(*upConn) bool) (left int) {
+	i.mu.Lock()
 	var gone []*upConn
-	kept := l.conns[:0]
-	for _, u := range l.conns {
+	kept := i.conns[:0]
+	for _, u := range i.conns {
 		if old(u) {
 			gone = append(gone, u)
 		} else {
 			kept = append(kept, u)
 		}
 	}
-	clear(l.conns[len(kept):])
-	l.conns = kept
-	l.mu.Unlock()
+	clear(i.conns[len(kept):])
+	i.conns = kept
+	i.mu.Unlock()
 	for _, u := range gone {
 		_ = u.Close()
 	}
@@ -140,14 +167,14 @@ func (l *idleConns) drop(old func(*upConn) bool) (left int) {
 
 // Close closes what is kept and keeps nothing more. The pool calls it when
 // the instance goes.
-func (l *idleConns) Close() error {
-	l.mu.Lock()
-	l.closed = true
-	l.mu.Unlock()
-	l.drop(func(*upConn) bool { return true })
-	l.g.mu.Lock()
-	delete(l.g.idles, l)
-	l.g.mu.Unlock()
+func (i *idleConns) Close() error {
+	i.mu.Lock()
+	i.closed = true
+	i.mu.Unlock()
+	i.drop(func(*upConn) bool { return true })
+	i.g.mu.Lock()
+	delete(i.g.idles, i)
+	i.g.mu.Unlock()
 	return nil
 }
 

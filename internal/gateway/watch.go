@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,7 +47,7 @@ const bodyUnknown = -1
 // A watch is what the sweeper knows of a connection. All times are ticks of
 // the gateway's clock; 0 is none.
 type watch struct {
-	client net.Conn
+	client link
 	// last is when a byte was last moved in either direction; client since
 	// when the client is being waited for, 0 when it is not.
 	last  atomic.Int64
@@ -66,7 +65,7 @@ type watch struct {
 	since     int64 // when the phase began
 	answered  bool  // the final response has begun
 	suspected int64 // need when the client was last found half-closed
-	up        net.Conn
+	up        link
 	cancel    context.CancelFunc
 	cause     cause
 	why       error // with causeBody
@@ -107,7 +106,7 @@ func (w *watch) queue(cancel context.CancelFunc) {
 
 // attach binds up to the exchange: it is cut off when the exchange is ended.
 // It reports false when that has happened already.
-func (w *watch) attach(up net.Conn, now int64, t *limits, first bool) bool {
+func (w *watch) attach(up link, now int64, t *limits, first bool) bool {
 	w.last.Store(now)
 	w.mu.Lock()
 	defer w.mu.Unlock()
