@@ -26,7 +26,7 @@ func write(t testing.TB, at int64, dir string, extras ...rofs.Extra) *os.File {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = f.Close() })
-	size, err := rofs.Write(t.Context(), f, at, dir, extras)
+	size, err := rofs.Write(t.Context(), f, at, dir, rofs.Changes{Extras: extras})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,8 +279,35 @@ func TestExtras(t *testing.T) {
 	}
 	defer f.Close()
 	for _, e := range []rofs.Extra{{Path: "/etc/hosts/x"}, {Path: "/etc", Text: "x"}} {
-		if _, err := rofs.Write(t.Context(), f, 0, dir, []rofs.Extra{e}); err == nil {
+		if _, err := rofs.Write(t.Context(), f, 0, dir, rofs.Changes{Extras: []rofs.Extra{e}}); err == nil {
 			t.Errorf("%+v was put where the tree has something else", e)
+		}
+	}
+}
+
+// TestEdits changes bytes of files where they are in the image alone.
+func TestEdits(t *testing.T) {
+	dir := newTree(t)
+	put(t, filepath.Join(dir, "d", "file"), []byte("0123456789"))
+	put(t, filepath.Join(dir, "d", "fine"), []byte("0123456789"))
+	f, err := os.Create(filepath.Join(t.TempDir(), "image"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	edits := []rofs.Edit{{Path: "/d/file", At: 2, Bytes: []byte("ab")}, {Path: "/d/file", At: 9, Bytes: []byte("c")}}
+	if _, err := rofs.Write(t.Context(), f, 0, dir, rofs.Changes{Edits: edits}); err != nil {
+		t.Fatal(err)
+	}
+	image := open(t, f, 0)
+	for p, want := range map[string]string{"/d/file": "01ab45678c", "/d/fine": "0123456789"} {
+		if text, err := io.ReadAll(image.Content(files(t, image)[p])); err != nil || string(text) != want {
+			t.Errorf("%s: got %q, %v; want %q", p, text, err, want)
+		}
+	}
+	for _, e := range []rofs.Edit{{Path: "/d", Bytes: []byte("x")}, {Path: "/no", Bytes: []byte("x")}, {Path: "/d/file", At: 10, Bytes: []byte("x")}, {Path: "/d/file", At: -1, Bytes: []byte("x")}} {
+		if _, err := rofs.Write(t.Context(), f, 0, dir, rofs.Changes{Edits: []rofs.Edit{e}}); err == nil {
+			t.Errorf("%+v was applied", e)
 		}
 	}
 }

@@ -20,6 +20,21 @@ type Extra struct {
 	Text string
 }
 
+// An Edit replaces bytes of a file of the tree by as many others.
+type Edit struct {
+	Path  string // absolute and clean, no link in it
+	At    int64
+	Bytes []byte
+}
+
+// Changes are what an image has beside its tree, or instead.
+type Changes struct {
+	Extras []Extra
+	// Edits are applied in their order. A file that has several names is edited
+	// under all of them.
+	Edits []Edit
+}
+
 // A node is one entry of a folder, or the root. An image may have a great many,
 // so that it holds no more than it must.
 type node struct {
@@ -107,6 +122,20 @@ func (s *scan) path(i int32) string {
 		return "/"
 	}
 	return b.String()
+}
+
+// find returns the node at an absolute path, nil when there is none.
+func (s *scan) find(p string) *node {
+	at := &s.nodes[0]
+	for name := range strings.SplitSeq(strings.Trim(p, "/"), "/") {
+		children := s.nodes[at.first : at.first+at.count]
+		i := sort.Search(len(children), func(i int) bool { return children[i].name >= name })
+		if i == len(children) || children[i].name != name {
+			return nil
+		}
+		at = &children[i]
+	}
+	return at
 }
 
 // relative is path as a root takes it.

@@ -11,19 +11,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Write writes an image of the tree below dir, with extras, to w from offset
+// Write writes an image of the tree below dir, with changes, to w from offset
 // at, and returns its length in bytes: whole blocks. What w holds there already
 // must be zero, as beyond the end of a file; holes of files stay holes. No
 // symbolic link of the tree is followed, and nothing outside dir is read. The
 // tree must not change meanwhile; a file that does is an error. ctx is asked
 // between files.
-func Write(ctx context.Context, w *os.File, at int64, dir string, extras []Extra) (size int64, err error) {
+func Write(ctx context.Context, w *os.File, at int64, dir string, changes Changes) (size int64, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = root.Close() }()
-	s, err := newScan(ctx, root, extras)
+	s, err := newScan(ctx, root, changes.Extras)
 	if err != nil {
 		return 0, fmt.Errorf("read tree %q: %w", dir, err)
 	}
@@ -32,6 +32,9 @@ func Write(ctx context.Context, w *os.File, at int64, dir string, extras []Extra
 		return 0, fmt.Errorf("write image: %w", err)
 	}
 	if err := s.writeData(ctx, w, at); err != nil {
+		return 0, err
+	}
+	if err := s.edit(w, at, changes.Edits); err != nil {
 		return 0, err
 	}
 	if err := s.writeTables(io.NewOffsetWriter(w, at+int64(sb.tables)*BlockSize)); err != nil {
@@ -91,6 +94,20 @@ func (s *scan) writeData(ctx context.Context, w *os.File, at int64) error {
 		}
 		if err != nil {
 			return fmt.Errorf("write %q to image: %w", s.path(int32(i)), err)
+		}
+	}
+	return nil
+}
+
+// edit changes what has been written of files.
+func (s *scan) edit(w io.WriterAt, at int64, edits []Edit) error {
+	for _, e := range edits {
+		n := s.find(e.Path)
+		if n == nil || n.mode != modeFile || e.At < 0 || e.At > n.size-int64(len(e.Bytes)) {
+			return fmt.Errorf("edit %q: it is no file of the tree with %d bytes at %d", e.Path, len(e.Bytes), e.At)
+		}
+		if _, err := w.WriteAt(e.Bytes, at+n.block*BlockSize+e.At); err != nil {
+			return fmt.Errorf("edit %q: %w", e.Path, err)
 		}
 	}
 	return nil
