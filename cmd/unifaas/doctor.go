@@ -15,6 +15,7 @@ import (
 	"github.com/unifaas/unifaas/internal/config"
 	"github.com/unifaas/unifaas/internal/control"
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/guest/assets"
 	"github.com/unifaas/unifaas/internal/guest/linux"
 	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/all"
@@ -34,13 +35,17 @@ func (c *versionCmd) Run(e *env) error {
 // drivers returns the drivers with the operator's settings, for a platform with
 // these folders.
 func drivers(c config.Sandboxes, dirs config.Dirs) func(sandbox.Host) []sandbox.Driver {
-	return func(h sandbox.Host) []sandbox.Driver {
-		return all.Drivers(h, all.Settings{
-			GVisor: gvisor.Options{HostNetwork: c.GVisor.Network == "host"},
-			Docker: docker.Options{Host: c.Docker.Host},
-			// Doctor's host has another folder of state, and the same kernels.
-			Kernels: cmp.Or(c.Machines.Kernels, linux.Kernels(dirs.StateDir)),
-		})
+	return func(h sandbox.Host) []sandbox.Driver { return all.Drivers(h, settings(c, dirs)) }
+}
+
+func settings(c config.Sandboxes, dirs config.Dirs) all.Settings {
+	return all.Settings{
+		GVisor: gvisor.Options{HostNetwork: c.GVisor.Network == "host"},
+		Docker: docker.Options{Host: c.Docker.Host},
+		// Doctor's host has another folder of state, and the same kernels.
+		Kernels: cmp.Or(c.Machines.Kernels, linux.Kernels(dirs.StateDir)),
+		Assets:  assets.Dir(dirs.StateDir),
+		Nanos:   c.Assets.Nanos,
 	}
 }
 

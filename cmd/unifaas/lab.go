@@ -65,8 +65,10 @@ func (c *labRunCmd) Run(e *env) error {
 // things are that virtual machines need. All else it has as by default.
 func labSettings(e *env) []string {
 	settings := []string{"UNIFAAS_MACHINES_KERNELS=" + linux.Kernels(e.dirs.StateDir)}
-	if path := os.Getenv("UNIFAAS_FIRECRACKER"); path != "" {
-		settings = append(settings, "UNIFAAS_FIRECRACKER="+path)
+	for _, name := range []string{"UNIFAAS_FIRECRACKER", "UNIFAAS_NANOS_DIR"} {
+		if path := os.Getenv(name); path != "" {
+			settings = append(settings, name+"="+path)
+		}
 	}
 	return settings
 }

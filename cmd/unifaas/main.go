@@ -39,6 +39,7 @@ type cli struct {
 	Ps       psCmd       `cmd:"" help:"List the instances."`
 	Logs     logsCmd     `cmd:"" help:"Print what a function's instances wrote."`
 	Kernel   kernelCmd   `cmd:"" help:"Get, build and list the kernels that Linux guests boot."`
+	Assets   assetsCmd   `cmd:"" help:"Add, list and remove the kernels of unikernels, which the platform does not bring."`
 	Lab      labCmd      `cmd:"" help:"Measure this machine's sandboxes as the paper did."`
 	Doctor   doctorCmd   `cmd:"" help:"Tell which sandboxes work on this machine, and what would change that."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`

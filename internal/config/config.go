@@ -45,6 +45,7 @@ type Sandboxes struct {
 	GVisor   GVisor   `toml:"gvisor" embed:"" prefix:"gvisor-"`
 	Docker   Docker   `toml:"docker" embed:"" prefix:"docker-"`
 	Machines Machines `toml:"machines" embed:"" prefix:"machines-"`
+	Assets   Assets   `toml:"assets" embed:"" prefix:"assets-"`
 }
 
 // GVisor is the operator's part of the gvisor sandbox, [gvisor] in
@@ -63,6 +64,12 @@ type Docker struct {
 // [machines] in unifaas.toml.
 type Machines struct {
 	Kernels string `toml:"kernels" env:"UNIFAAS_MACHINES_KERNELS" placeholder:"DIR" help:"Folder of the kernels that Linux guests boot. Default: the folder kernels in the state folder, where unifaas kernel puts them."`
+}
+
+// Assets are where the operator's files for unikernels are, [assets] in
+// unifaas.toml. They are stronger than what unifaas assets has added.
+type Assets struct {
+	Nanos string `toml:"nanos" env:"UNIFAAS_NANOS_DIR" placeholder:"DIR" help:"Folder of a release of Nanos: kernel.img and boot.img. Default: what unifaas assets has added, or the release that ops has in ~/.ops."`
 }
 
 // A Duration is written as in "1m30s".

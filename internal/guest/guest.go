@@ -8,6 +8,7 @@ package guest
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/netip"
 	"time"
@@ -34,6 +35,30 @@ type System interface {
 	// Prune removes what none of the images needs and has not been wanted for
 	// grace. Machines that run hold theirs open.
 	Prune(keep []faas.Image, grace time.Duration) error
+}
+
+// A Chooser is a System that does not boot on every machine on which there is a
+// monitor.
+type Chooser interface {
+	// Suits tells why a kind of machine can't boot the system, and what would
+	// do; nil when it can.
+	Suits(on Machine) error
+}
+
+// A Reporter is a System without an agent whose guests leave behind on their
+// first disk how they ended.
+type Reporter interface {
+	// Exit reads the first disk of a machine that has ended; ok is false where it
+	// tells nothing.
+	Exit(disk io.ReaderAt) (e Exit, ok bool)
+}
+
+// An Exit is how a guest's program ended.
+type Exit struct {
+	Code        int // exit status; -1 when it had none
+	Signal      int // that ended it, 0 when none
+	OutOfMemory bool
+	Reason      string // for people; "" is what the rest tells
 }
 
 // Capabilities is the answer of a probe.
@@ -81,6 +106,10 @@ type Disk struct {
 	Path string // of a raw image
 	// Private says that the guest writes to it: each instance needs a copy.
 	Private bool
+	// Patch, unless it is nil, writes into an instance's copy of a private disk
+	// what no command line can tell it. It is called before the machine starts,
+	// concurrently for several, and takes no more than milliseconds.
+	Patch func(copy io.WriterAt, i Instance) error
 }
 
 // An Instance is what differs between the machines of one image.

@@ -10,11 +10,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/unifaas/unifaas/internal/erofs"
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/guest/linux/kernel"
+	"github.com/unifaas/unifaas/internal/guest/made"
 	"github.com/unifaas/unifaas/internal/oci"
 )
 
@@ -98,17 +98,17 @@ func makeImage(ctx context.Context, rev *faas.Revision, o ImageOptions) (*Image,
 		return nil, err
 	}
 	image.Digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
-	image.Initrd = filepath.Join(o.Dir, rootName(rev.Image)+"-"+hex.EncodeToString(sum.Sum(nil))[:32]+".initrd")
+	image.Initrd = filepath.Join(o.Dir, made.Name(rev.Image)+"-"+hex.EncodeToString(sum.Sum(nil))[:32]+".initrd")
 	if root == RootDisk {
 		// By the root's content alone: revisions that differ in the rest share it.
-		image.Disk = filepath.Join(o.Dir, rootName(rev.Image)+".erofs")
-		if err := ensure(image.Disk, func(f *os.File) error {
+		image.Disk = filepath.Join(o.Dir, made.Name(rev.Image)+".erofs")
+		if err := made.Ensure(image.Disk, func(f *os.File) error {
 			return erofs.Write(ctx, f, rev.Image.Rootfs, erofs.Options{Owner0: os.Geteuid() != 0, Directories: oci.MountPoints()})
 		}); err != nil {
 			return nil, fmt.Errorf("write disk: %w", err)
 		}
 	}
-	return image, ensure(image.Initrd, func(f *os.File) error {
+	return image, made.Ensure(image.Initrd, func(f *os.File) error {
 		return errors.Join(WriteBase(f, modules), WriteFunction(f, p, rev.Image.Rootfs))
 	})
 }
@@ -151,48 +151,4 @@ func smaller(dir string, limit int64) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
-}
-
-// ensure writes a file unless it is there. It has its name only when it is
-// whole and on disk. Of several who write it at once the last wins; they write
-// the same.
-func ensure(path string, write func(*os.File) error) (err error) {
-	// Its time says when it was last wanted; see Prune.
-	if err := os.Chtimes(path, time.Time{}, time.Now()); err == nil {
-		return nil
-	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, temporary+"*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err = errors.Join(err, f.Close()); err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	if err := write(f); err != nil {
-		return err
-	}
-	// Monitors run as users of their own.
-	if err := errors.Join(f.Chmod(0o444), f.Sync()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
-// temporary begins the name of a file that is being written.
-const temporary = ".new-"
-
-// Clean removes what a crash has left of images that were being written in
-// dir. Nobody may write there meanwhile.
-func Clean(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, temporary+"*"))
-	for _, path := range left {
-		err = errors.Join(err, os.Remove(path))
-	}
-	return err
 }

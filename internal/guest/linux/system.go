@@ -12,6 +12,7 @@ import (
 	"github.com/unifaas/unifaas/internal/guest"
 	"github.com/unifaas/unifaas/internal/guest/linux/kernel"
 	"github.com/unifaas/unifaas/internal/guest/linux/plan"
+	"github.com/unifaas/unifaas/internal/guest/made"
 	"github.com/unifaas/unifaas/internal/vmm"
 )
 
@@ -67,19 +68,19 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	if on.PCI {
 		drivers[0] = kernel.DriverPCI
 	}
-	made, err := MakeImage(ctx, rev, ImageOptions{Dir: s.images, Kernel: k, Drivers: drivers})
+	img, err := MakeImage(ctx, rev, ImageOptions{Dir: s.images, Kernel: k, Drivers: drivers})
 	if err != nil {
 		return nil, err
 	}
-	image := &guest.Image{Initrd: made.Initrd, Memory: least, Agent: true}
+	image := &guest.Image{Initrd: img.Initrd, Memory: least, Agent: true}
 	if vm := rev.Function.VM; vm != nil {
 		image.Options = vm.Hypervisor
 	}
 	if image.Boot, image.Kernel = bootOf(k, on); image.Kernel == "" {
 		return nil, faas.Errorf(faas.KindInvalid, "function %q: the monitor %s can't boot kernel %s; add one that it can with unifaas kernel", rev.Function.Ref, on.Monitor, k.Version)
 	}
-	if made.Disk != "" {
-		image.Disks = []guest.Disk{{Path: made.Disk}}
+	if img.Disk != "" {
+		image.Disks = []guest.Disk{{Path: img.Disk}}
 	}
 	image.Cmdline = func(i guest.Instance) string { return Cmdline(machineOf(i, on)) }
 	return image, nil
@@ -124,5 +125,5 @@ func machineOf(i guest.Instance, on guest.Machine) Machine {
 
 // Prune removes images of root file systems that are not of keep.
 func (s *System) Prune(keep []faas.Image, grace time.Duration) error {
-	return Prune(s.images, keep, grace)
+	return made.Prune(s.images, keep, grace)
 }

@@ -3,7 +3,11 @@
 package all
 
 import (
+	"cmp"
+
+	"github.com/unifaas/unifaas/internal/guest/assets"
 	"github.com/unifaas/unifaas/internal/guest/linux"
+	"github.com/unifaas/unifaas/internal/guest/nanos"
 	"github.com/unifaas/unifaas/internal/guest/raw"
 	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/container"
@@ -23,6 +27,23 @@ type Settings struct {
 	// Kernels is the folder of the kernels that Linux guests boot; "" is
 	// linux.Kernels of the platform's state.
 	Kernels string
+	// Assets is the store of what unikernels need; "" is assets.Dir of the
+	// platform's state. Nanos names a folder that is stronger.
+	Assets string
+	Nanos  string
+}
+
+// finder returns what finds the files that one guest system needs.
+func (s Settings) finder(kind assets.Kind, named, stateDir string) *assets.Finder {
+	return assets.NewFinder(kind, named, assets.NewStore(cmp.Or(s.Assets, assets.Dir(stateDir))))
+}
+
+// Assets returns what finds the files of each guest system for which the
+// operator supplies some.
+func Assets(stateDir string, s Settings) []*assets.Finder {
+	return []*assets.Finder{
+		s.finder(nanos.Assets(), s.Nanos, stateDir),
+	}
 }
 
 // Drivers returns a driver of every sandbox on host h. What can't run here is
@@ -35,6 +56,7 @@ func Drivers(h sandbox.Host, s Settings) []sandbox.Driver {
 		runc.New(h),
 		docker.New(h, s.Docker),
 		vm.New(machines, linux.NewSystem(h.StateDir, s.Kernels)),
+		vm.New(machines, nanos.NewSystem(h.StateDir, s.finder(nanos.Assets(), s.Nanos, h.StateDir))),
 		vm.New(machines, raw.New()),
 	}
 }

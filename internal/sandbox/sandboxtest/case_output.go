@@ -13,9 +13,9 @@ import (
 
 var outputCases = []testCase{
 	{name: "OutputHasBothStreams", run: outputHasBothStreams},
-	{name: "OutputIsComplete", run: outputIsComplete},
+	{name: "OutputIsComplete", needs: []Promise{BulkOutput}, run: outputIsComplete},
 	{name: "OutputStaysOpen", run: outputStaysOpen},
-	{name: "OutputWithSlowReader", run: outputWithSlowReader},
+	{name: "OutputWithSlowReader", needs: []Promise{BulkOutput}, run: outputWithSlowReader},
 	{name: "Stats", run: stats},
 }
 
@@ -123,7 +123,7 @@ func stats(f *fixture) {
 	if before.Pids < 1 || before.Memory < 0 || before.CPU < 0 {
 		f.Errorf("Stats: got %+v", before)
 	}
-	if _, lacks := f.suite.harness.Lacks[Program]; lacks {
+	if !f.gives(Program) {
 		return
 	}
 	const alloc = 32

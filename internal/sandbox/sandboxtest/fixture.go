@@ -36,6 +36,12 @@ type fixture struct {
 	started int
 }
 
+// gives tells whether the driver gives a promise.
+func (f *fixture) gives(p Promise) bool {
+	_, lacks := f.suite.harness.Lacks[p]
+	return !lacks
+}
+
 func (s *suite) fixture(t *testing.T) *fixture {
 	t.Helper()
 	var random [3]byte

@@ -16,8 +16,15 @@ type Promise string
 // The promises. A driver gives all that its harness does not say it lacks.
 const (
 	// Program: the function's own program runs, with its root file system,
-	// argv, environment, user and working folder, in a process table of its own.
+	// argv, environment and working folder, in a process table of its own.
 	Program Promise = "program"
+	// Users: it runs as the image's user.
+	Users Promise = "users"
+	// Proc: it sees itself, and no other, in /proc.
+	Proc Promise = "proc"
+	// BulkOutput: what it writes arrives whole and fast, and it can do other
+	// things meanwhile.
+	BulkOutput Promise = "bulk output"
 	// ReadOnlyRoot: it can't change its root file system.
 	ReadOnlyRoot Promise = "read-only root"
 	// BoundedDisk: what it writes, in /tmp and elsewhere, is bounded.
@@ -26,8 +33,10 @@ const (
 	NoNetwork Promise = "no network"
 	// NoPrivileges: it has no capability and can't gain any.
 	NoPrivileges Promise = "no privileges"
-	// MemoryLimit: over its limit it ends, and is told to be out of memory.
+	// MemoryLimit: over its limit it ends.
 	MemoryLimit Promise = "memory limit"
+	// OutOfMemory: that it ended over its limit is told.
+	OutOfMemory Promise = "out of memory"
 	// PidsLimit: the number of its processes is bounded.
 	PidsLimit Promise = "pids limit"
 	// CPULimit: its processor time is bounded.

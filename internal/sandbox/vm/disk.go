@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/unifaas/unifaas/internal/guest"
 )
 
 // sparesAhead is how many copies of a disk are kept ready for each image that
@@ -211,10 +213,26 @@ func (r *spareRoom) close() error {
 func diskName(id string, n int) string { return fmt.Sprintf("%s.%d", id, n) }
 
 // disk returns the path of a machine's n-th disk.
-func (s *starter) disk(ctx context.Context, n int) (string, error) {
+func (s *starter) disk(ctx context.Context, n int, i guest.Instance) (string, error) {
 	d := s.art.image.Disks[n]
 	if !d.Private {
 		return d.Path, nil
 	}
-	return s.driver.disks.take(ctx, d.Path, diskName(s.spec.ID, n), s.inst.uid)
+	path, err := s.driver.disks.take(ctx, d.Path, diskName(s.spec.ID, n), s.inst.uid)
+	if err != nil || d.Patch == nil {
+		return path, err
+	}
+	return path, patch(path, d, i)
+}
+
+// patch writes into a machine's disk what it alone has to know.
+func patch(path string, d guest.Disk, i guest.Instance) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(d.Patch(f, i), f.Close()); err != nil {
+		return fmt.Errorf("patch disk: %w", err)
+	}
+	return nil
 }

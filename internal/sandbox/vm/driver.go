@@ -76,6 +76,10 @@ func (d *Driver) Probe(ctx context.Context) sandbox.Capabilities {
 			}
 			continue
 		}
+		if err := suits(d.system, monitor, m); err != nil {
+			reasons = append(reasons, err.Error())
+			continue
+		}
 		caps.Works = true
 		caps.Variants = append(caps.Variants, sandbox.Variant{
 			Name: d.Name() + "-" + monitor.Name(), Keys: fmt.Sprintf("vm.vmm = %q\n", monitor.Name()), Isolation: sandbox.VirtualMachine,
@@ -153,7 +157,7 @@ func (d *Driver) Prepare(ctx context.Context, rev *faas.Revision) (sandbox.Artif
 	if rev.Function.VM != nil {
 		name = rev.Function.VM.VMM
 	}
-	monitor, caps, err := d.machines.choose(probe, name)
+	monitor, caps, err := d.machines.choose(probe, name, d.system)
 	if err != nil {
 		return nil, fmt.Errorf("prepare function %q: %w", ref, err)
 	}

@@ -2,10 +2,13 @@ package vm
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/unifaas/unifaas/internal/guest"
 	"github.com/unifaas/unifaas/internal/guest/linux/wire"
 	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/vmm"
@@ -30,6 +33,9 @@ func (i *instance) watch() {
 func (i *instance) awaitEnd() sandbox.Exit {
 	if i.agent == nil {
 		<-i.machine.Done()
+		if e, ok := i.report(); ok {
+			return i.ofFunction(e)
+		}
 		return i.ofMachine(i.machine.Wait())
 	}
 	select {
@@ -44,6 +50,21 @@ func (i *instance) awaitEnd() sandbox.Exit {
 		i.console.tell(i.output)
 		return i.ofMachine(i.machine.Wait())
 	}
+}
+
+// report reads what a guest has left behind on its first disk.
+func (i *instance) report() (e wire.Exit, ok bool) {
+	reporter, ok := i.driver.system.(guest.Reporter)
+	if !ok {
+		return e, false
+	}
+	disk, err := os.Open(filepath.Join(i.driver.disks.dir, diskName(i.id, 0)))
+	if err != nil {
+		return e, false // it is being stopped
+	}
+	defer func() { _ = disk.Close() }()
+	told, ok := reporter.Exit(disk)
+	return wire.Exit{Code: told.Code, Signal: told.Signal, OutOfMemory: told.OutOfMemory, Reason: told.Reason}, ok
 }
 
 // ofFunction is the end of which the guest has told.

@@ -8,7 +8,9 @@ func Die(inst sandbox.Instance) {
 	i := inst.(*instance)
 	i.stopMu.Lock()
 	defer i.stopMu.Unlock()
-	_ = i.agent.Close() // its output stays open: the suite's reader takes the end of it for the end
+	if i.agent != nil {
+		_ = i.agent.Close() // its output stays open: the suite's reader takes the end of it for the end
+	}
 	_ = i.console.close()
 	_ = i.machine.Close()
 	i.network.Close()

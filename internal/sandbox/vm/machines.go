@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/guest"
 	"github.com/unifaas/unifaas/internal/host/cgroup"
 	"github.com/unifaas/unifaas/internal/host/ids"
 	"github.com/unifaas/unifaas/internal/host/tapnet"
@@ -73,8 +74,9 @@ func (m *Machines) named(name string) vmm.Monitor {
 }
 
 // choose returns the monitor that a function asks for, or the best that works
-// here. On the processor is better than translated, and of equals the first.
-func (m *Machines) choose(ctx context.Context, name string) (vmm.Monitor, vmm.Capabilities, error) {
+// here and that suits its guest. On the processor is better than translated, and
+// of equals the first.
+func (m *Machines) choose(ctx context.Context, name string, system guest.System) (vmm.Monitor, vmm.Capabilities, error) {
 	if name != "" {
 		monitor := m.named(name)
 		if monitor == nil {
@@ -91,9 +93,12 @@ func (m *Machines) choose(ctx context.Context, name string) (vmm.Monitor, vmm.Ca
 	var reasons []string
 	for _, monitor := range m.monitors {
 		caps := m.capabilities(ctx, monitor)
+		unfit := suits(system, monitor, caps)
 		switch {
 		case !caps.Works:
 			reasons = append(reasons, monitor.Name()+": "+withRemedy(caps.Reason, caps.Remedy))
+		case unfit != nil:
+			reasons = append(reasons, unfit.Error())
 		case best == nil || caps.Accelerator == vmm.KVM && bestCaps.Accelerator != vmm.KVM:
 			best, bestCaps = monitor, caps
 		}
@@ -102,6 +107,14 @@ func (m *Machines) choose(ctx context.Context, name string) (vmm.Monitor, vmm.Ca
 		return nil, bestCaps, faas.Errorf(faas.KindUnavailable, "no machine monitor works here: %s", strings.Join(reasons, "; "))
 	}
 	return best, bestCaps, nil
+}
+
+// suits tells why a guest system can't boot on a monitor's machines.
+func suits(system guest.System, monitor vmm.Monitor, caps vmm.Capabilities) error {
+	if c, ok := system.(guest.Chooser); ok && caps.Works {
+		return c.Suits(machine(monitor, caps))
+	}
+	return nil
 }
 
 func withRemedy(reason, remedy string) string {

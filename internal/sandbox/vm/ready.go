@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
@@ -13,6 +14,12 @@ import (
 const (
 	firstPoll = 200 * time.Microsecond
 	maxPoll   = 10 * time.Millisecond
+	// A guest of which nothing is heard may have no network yet: what is sent to
+	// it is lost, and the kernel sends it again after a second. So a connection
+	// is given up early and begun anew, a little later each time, since a guest
+	// on a busy host may be slow to answer, too.
+	firstPatience = 20 * time.Millisecond
+	maxPatience   = time.Second
 )
 
 // Ready returns once the function serves. Whoever knows says so: the agent in
@@ -25,6 +32,10 @@ func (i *instance) Ready(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var last error
+	patience := firstPatience
+	if i.agent != nil || i.call != nil {
+		patience = 0 // its network is up
+	}
 	for pause := firstPoll; ; pause = min(pause*5/4, maxPoll) {
 		select {
 		case <-timer.C:
@@ -33,10 +44,11 @@ func (i *instance) Ready(ctx context.Context) error {
 		case <-ctx.Done():
 			return i.notReady(ctx, last)
 		}
-		if last = i.serves(ctx); last == nil {
+		if last = i.serves(ctx, patience); last == nil {
 			i.boot.tell(i.trace)
 			return i.limitCPU()
 		}
+		patience = min(patience*33/32, maxPatience)
 		timer.Reset(pause)
 	}
 }
@@ -99,9 +111,10 @@ func (i *instance) notReady(ctx context.Context, last error) error {
 	return err
 }
 
-// serves returns nil if the readiness condition holds now.
-func (i *instance) serves(ctx context.Context) error {
-	conn, err := i.Dial(ctx)
+// serves returns nil if the readiness condition holds now. patience bounds the
+// making of a connection; 0 does not.
+func (i *instance) serves(ctx context.Context, patience time.Duration) error {
+	conn, err := i.try(ctx, patience)
 	if err != nil {
 		return err
 	}
@@ -120,4 +133,18 @@ func (i *instance) serves(ctx context.Context) error {
 		}
 	}()
 	return ready.Ask(ctx, conn, i.fn.Ready.Path)
+}
+
+// try is Dial with an end.
+func (i *instance) try(ctx context.Context, patience time.Duration) (net.Conn, error) {
+	if patience == 0 {
+		return i.Dial(ctx)
+	}
+	short, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	conn, err := i.Dial(short)
+	if err != nil && short.Err() != nil && ctx.Err() == nil {
+		return nil, errors.New("the guest's network does not answer")
+	}
+	return conn, err
 }

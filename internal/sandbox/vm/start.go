@@ -234,15 +234,16 @@ func (s *starter) config(ctx context.Context) (vmm.Config, error) {
 		Options: image.Options, UID: s.inst.uid, GID: s.inst.uid,
 		Spawn: s.spawn,
 	}
+	instance := guest.Instance{
+		ID: s.spec.ID, Guest: network.Guest, Gateway: network.Gateway,
+		GuestMAC: network.GuestMAC, GatewayMAC: network.GatewayMAC, Control: controlPort,
+		Callback: fmt.Sprintf("http://%v/ready/%s", netip.AddrPortFrom(network.Gateway.Addr(), callbackPort), s.spec.ID),
+	}
 	if image.Cmdline != nil {
-		c.Cmdline = image.Cmdline(guest.Instance{
-			ID: s.spec.ID, Guest: network.Guest, Gateway: network.Gateway,
-			GuestMAC: network.GuestMAC, GatewayMAC: network.GatewayMAC, Control: controlPort,
-			Callback: fmt.Sprintf("http://%v/ready/%s", netip.AddrPortFrom(network.Gateway.Addr(), callbackPort), s.spec.ID),
-		})
+		c.Cmdline = image.Cmdline(instance)
 	}
 	for n, d := range image.Disks {
-		path, err := s.disk(ctx, n)
+		path, err := s.disk(ctx, n, instance)
 		if err != nil {
 			return c, err
 		}

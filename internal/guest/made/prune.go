@@ -1,4 +1,4 @@
-package linux
+package made
 
 import (
 	"crypto/sha256"
@@ -12,8 +12,8 @@ import (
 	"github.com/unifaas/unifaas/internal/faas"
 )
 
-// rootName begins the name of each file that is made of a root file system.
-func rootName(img faas.Image) string {
+// Name begins the name of each file that is made of a root file system.
+func Name(img faas.Image) string {
 	sum := sha256.Sum256([]byte(img.Digest))
 	return hex.EncodeToString(sum[:16])
 }
@@ -24,7 +24,7 @@ func rootName(img faas.Image) string {
 func Prune(dir string, keep []faas.Image, grace time.Duration) error {
 	kept := map[string]bool{}
 	for _, img := range keep {
-		kept[rootName(img)] = true
+		kept[Name(img)] = true
 	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {

@@ -1,0 +1,106 @@
+package assets
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+)
+
+// A Finder finds the assets of one system. It is for concurrent use.
+type Finder struct {
+	kind  Kind
+	named string // by the operator's settings; "" is not
+	store *Store
+
+	mu    sync.Mutex
+	found *Set
+	files []os.FileInfo // of found
+}
+
+// NewFinder returns the finder of a kind. named is the path that the operator's
+// settings have, "" is none.
+func NewFinder(kind Kind, named string, store *Store) *Finder {
+	return &Finder{kind: kind, named: named, store: store}
+}
+
+// Kind returns what the finder finds.
+func (f *Finder) Kind() Kind { return f.kind }
+
+// ErrNone says that there are no assets of a system.
+var ErrNone = errors.New("there are none")
+
+// Find returns the assets that images are made with: those that the settings
+// name, else the ones that were added last, else what another tool keeps. The
+// error is ErrNone where there is nothing. It reads the files again only when
+// they have changed.
+func (f *Finder) Find() (*Set, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.named != "" && f.unchanged() {
+		return f.found, nil
+	}
+	all, err := f.all()
+	if len(all) > 0 {
+		f.keep(all[0])
+		return all[0], nil
+	}
+	if err == nil {
+		err = ErrNone
+	}
+	return nil, err
+}
+
+// All returns all assets there are, the one that is used first.
+func (f *Finder) All() ([]*Set, error) { return f.all() }
+
+func (f *Finder) all() ([]*Set, error) {
+	var all []*Set
+	var errs []error
+	if f.named != "" {
+		set, err := f.kind.Read(f.named, Configured)
+		if err != nil {
+			// Others in their place would not be what the operator wants.
+			return nil, fmt.Errorf("%w; %s names it", err, f.kind.Setting)
+		}
+		all = append(all, set)
+	}
+	added, err := f.store.List(f.kind)
+	all, errs = append(all, added...), append(errs, err)
+	if f.kind.Elsewhere != nil {
+		for _, dir := range f.kind.Elsewhere() {
+			set, err := f.kind.Read(dir, Foreign)
+			switch {
+			case err == nil:
+				all = append(all, set)
+			case !errors.Is(err, os.ErrNotExist):
+				errs = append(errs, err)
+			}
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+func (f *Finder) keep(set *Set) {
+	f.found, f.files = set, f.stat(set)
+}
+
+func (f *Finder) stat(set *Set) []os.FileInfo {
+	var all []os.FileInfo
+	for _, file := range f.kind.Files {
+		info, err := os.Stat(set.Path(file.Name))
+		if err != nil {
+			return nil
+		}
+		all = append(all, info)
+	}
+	return all
+}
+
+// unchanged tells whether the files that were found last are as they were.
+func (f *Finder) unchanged() bool {
+	return f.found != nil && slices.EqualFunc(f.files, f.stat(f.found), func(a, b os.FileInfo) bool {
+		return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+	}) && len(f.files) > 0
+}

@@ -1,0 +1,135 @@
+package nanos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/guest"
+	"github.com/unifaas/unifaas/internal/guest/assets"
+	"github.com/unifaas/unifaas/internal/guest/made"
+	"github.com/unifaas/unifaas/internal/vmm"
+)
+
+// Name is the value of a function's sandbox key.
+const Name = "nanos"
+
+// least is the memory that the kernel and a small function need, bytes.
+const least = 32 << 20
+
+// A System makes what Nanos unikernels boot.
+type System struct {
+	images, kernels string // folders
+	assets          *assets.Finder
+}
+
+var (
+	_ guest.System   = (*System)(nil)
+	_ guest.Chooser  = (*System)(nil)
+	_ guest.Reporter = (*System)(nil)
+)
+
+// NewSystem returns the system that keeps its images below stateDir and takes
+// kernels from a finder of [Assets]. It reads and changes nothing.
+func NewSystem(stateDir string, finder *assets.Finder) *System {
+	machines := filepath.Join(stateDir, "machines")
+	return &System{images: filepath.Join(machines, Name+"-images"), kernels: filepath.Join(machines, Name+"-kernels"), assets: finder}
+}
+
+// Name returns "nanos".
+func (s *System) Name() string { return Name }
+
+const remedy = "get a release of Nanos (kernel.img and boot.img) and name its folder: unifaas assets add nanos DIR"
+
+// Probe looks for a kernel.
+func (s *System) Probe(context.Context) guest.Capabilities {
+	set, err := s.assets.Find()
+	switch {
+	case errors.Is(err, assets.ErrNone):
+		return guest.Capabilities{Reason: "there is no kernel of Nanos", Remedy: remedy}
+	case err != nil:
+		return guest.Capabilities{Reason: err.Error(), Remedy: remedy}
+	}
+	text := "Nanos"
+	if set.Version != "" {
+		text += " " + set.Version
+	}
+	return guest.Capabilities{Works: true, Detail: fmt.Sprintf("%s (%s, %s)", text, set.Source, set.Origin)}
+}
+
+// Suits tells why a kind of machine can't boot Nanos; nil when it can.
+func (s *System) Suits(on guest.Machine) error {
+	_, err := bootOf(on)
+	return err
+}
+
+// bootOf chooses the way to boot. By a BIOS it comes up wherever there is one; by
+// Linux's protocol on Firecracker alone. QEMU, which can hand over kernels by
+// both of its protocols, has it fault at once, and without a BIOS and with TCG
+// QEMU's microvm does not come up at all.
+func bootOf(on guest.Machine) (vmm.Boot, error) {
+	switch {
+	case slices.Contains(on.Boots, vmm.BootDisk):
+		return vmm.BootDisk, nil
+	case on.Monitor == "firecracker" && slices.Contains(on.Boots, vmm.BootLinux):
+		return vmm.BootLinux, nil
+	}
+	return "", fmt.Errorf(`the kernel of Nanos does not boot on the monitor %s, which has no BIOS; write vmm = "qemu" or "firecracker" under [vm]`, on.Monitor)
+}
+
+// Prepare makes the disk of a revision, and the kernel where the monitor is
+// handed one.
+func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machine) (*guest.Image, error) {
+	ref := rev.Function.Ref
+	boot, err := bootOf(on)
+	if err != nil {
+		return nil, faas.Errorf(faas.KindInvalid, "function %q: %w", ref, err)
+	}
+	if rev.Image.Rootfs == "" {
+		return nil, faas.Errorf(faas.KindInvalid, "function %q: its image has no root file system for a guest", ref)
+	}
+	set, err := s.assets.Find()
+	if err != nil {
+		return nil, faas.Errorf(faas.KindUnavailable, "prepare function %q: kernel of Nanos: %w (%s)", ref, err, remedy)
+	}
+	p, err := newPlan(rev, on)
+	if err != nil {
+		return nil, err
+	}
+	path, err := s.makeDisk(ctx, rev, p, set)
+	if err != nil {
+		return nil, fmt.Errorf("make image of function %q: %w", ref, err)
+	}
+	scratch, err := s.makeScratch(rev)
+	if err != nil {
+		return nil, fmt.Errorf("make disk for /tmp of function %q: %w", ref, err)
+	}
+	// The root file system is not written to; its disk is, with what the kernel
+	// says last.
+	image := &guest.Image{Boot: boot, Memory: least, Disks: []guest.Disk{{Path: path, Private: true}, {Path: scratch, Private: true}}}
+	if vm := rev.Function.VM; vm != nil {
+		image.Options = vm.Hypervisor
+	}
+	callsBack := rev.Function.Ready.Kind == faas.ReadyCallback
+	if boot == vmm.BootLinux {
+		image.Cmdline = func(i guest.Instance) string { return cmdline(i, callsBack) }
+		image.Kernel, err = s.patchedKernel(set)
+		return image, err
+	}
+	patch, at, err := openPatch(path)
+	if err != nil {
+		return nil, fmt.Errorf("read image of function %q: %w", ref, err)
+	}
+	image.Disks[0].Patch = func(w io.WriterAt, i guest.Instance) error { return patch.Apply(w, at, p.overlay(i, callsBack)) }
+	return image, nil
+}
+
+// Prune removes images of root file systems that are not of keep.
+func (s *System) Prune(keep []faas.Image, grace time.Duration) error {
+	return made.Prune(s.images, keep, grace)
+}
