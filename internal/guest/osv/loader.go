@@ -7,61 +7,51 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"sync"
-	"time"
 
-	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/guest/assets"
 )
 
-// A Loader is OSv's kernel: loader-stripped.elf of its build.
+// loaderFile is the kernel's name in OSv's build.
+const loaderFile = "loader-stripped.elf"
+
+// Assets are what OSv needs of the operator.
+func Assets() assets.Kind {
+	return assets.Kind{
+		System: Name,
+		Files: []assets.File{{Name: loaderFile, Check: func(content []byte) error {
+			_, err := parseLoader(content)
+			return err
+		}}},
+		Version: func(contents [][]byte) string { return findVersion(contents[0]) },
+		Setting: "[assets] osv in unifaas.toml, or UNIFAAS_OSV_LOADER,",
+	}
+}
+
+// A Loader is OSv's kernel.
 type Loader struct {
 	Path    string
 	Digest  string // "sha256:..." of the file
 	Version string // as it says when it boots, for instance "v0.57.0"; "" when it is not told
-	// Static says that it runs statically linked programs. Version 0.57.0 and
-	// those before it do not.
+	// Static says that it runs statically linked programs, and dynamically
+	// linked ones by the dynamic linker in their image. Version 0.57.0 and those
+	// before it do not.
 	Static bool
 	// First and Last bound the addresses that it takes, which programs must
 	// leave alone.
 	First, Last uint64
 }
 
-// ErrNone says that no loader is named.
-var ErrNone = errors.New("no OSv kernel is named")
-
-// maxLoader bounds a loader's file, in bytes; it has some 7 MiB.
-const maxLoader = 64 << 20
-
-// ReadLoader reads the loader at path and checks that it is one.
-func ReadLoader(path string) (*Loader, error) {
-	l, err := readLoader(path)
-	if err != nil {
-		return nil, fmt.Errorf("read OSv kernel %q: %w", path, err)
-	}
-	return l, nil
-}
-
-func readLoader(path string) (*Loader, error) {
-	f, err := os.Open(path)
+// ReadLoader reads the loader of a set of [Assets].
+func ReadLoader(set *assets.Set) (*Loader, error) {
+	path := set.Path(loaderFile)
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, errors.New("it is no regular file"))
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxLoader+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxLoader {
-		return nil, fmt.Errorf("it has more than %d MiB", maxLoader>>20)
 	}
 	l, err := parseLoader(data)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read OSv kernel %q: %w", path, err)
 	}
 	sum := sha256.Sum256(data)
 	l.Path, l.Digest = path, "sha256:"+hex.EncodeToString(sum[:])
@@ -70,12 +60,12 @@ func readLoader(path string) (*Loader, error) {
 
 // parseLoader reads what a loader tells of itself.
 func parseLoader(data []byte) (*Loader, error) {
+	if err := assets.CheckELF(data); err != nil {
+		return nil, err
+	}
 	file, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("it is no loader-stripped.elf: %w", err)
-	}
-	if file.Machine != elf.EM_X86_64 || file.Type != elf.ET_EXEC && file.Type != elf.ET_DYN {
-		return nil, fmt.Errorf("it is an ELF file of %v for %v, not a kernel for x86-64", file.Type, file.Machine)
+		return nil, err
 	}
 	l := &Loader{Version: findVersion(data), Static: !bytes.Contains(data, []byte("Statically linked executables are not supported"))}
 	if !bytes.Contains(data, []byte("--rootfs=")) {
@@ -106,37 +96,4 @@ func findVersion(data []byte) string {
 			return string(rest[:end])
 		}
 	}
-}
-
-// A loaderFile follows the loader at a path. Its methods may be called
-// concurrently.
-type loaderFile struct {
-	path string
-
-	mu    sync.Mutex
-	known *Loader
-	size  int64
-	time  time.Time
-}
-
-// get returns the loader, read again when its file has changed.
-func (f *loaderFile) get() (*Loader, error) {
-	if f.path == "" {
-		return nil, ErrNone
-	}
-	info, err := os.Stat(f.path)
-	if err != nil {
-		return nil, faas.Errorf(faas.KindUnavailable, "find OSv kernel: %w", err)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.known != nil && f.size == info.Size() && f.time.Equal(info.ModTime()) {
-		return f.known, nil
-	}
-	l, err := ReadLoader(f.path)
-	if err != nil {
-		return nil, err
-	}
-	f.known, f.size, f.time = l, info.Size(), info.ModTime()
-	return l, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/guest"
+	"github.com/unifaas/unifaas/internal/guest/assets"
 )
 
 // Name is the value of a function's sandbox key.
@@ -25,52 +26,71 @@ const (
 	longestFirecrackerLine = 2047
 )
 
-// Remedy says how a kernel is had.
-const Remedy = "build OSv's loader-stripped.elf and name it by osv in [assets] of unifaas.toml, or by UNIFAAS_OSV_LOADER"
+const remedy = "build OSv's loader-stripped.elf and have it checked and kept: unifaas assets add osv FILE"
 
-// A System makes what OSv guests boot, with one kernel.
+// A System makes what OSv guests boot.
 type System struct {
-	images string // folder
-	loader loaderFile
+	images, kernels string // folders
+	assets          *assets.Finder
 }
 
-var _ guest.System = (*System)(nil)
+var (
+	_ guest.System  = (*System)(nil)
+	_ guest.Chooser = (*System)(nil)
+)
 
-// NewSystem returns the system that keeps its images below stateDir and boots
-// the kernel in the file loader; "" is none. It reads and changes nothing.
-func NewSystem(stateDir, loader string) *System {
-	return &System{images: filepath.Join(stateDir, "machines", Name+"-images"), loader: loaderFile{path: loader}}
+// NewSystem returns the system that keeps its images below stateDir and takes
+// its kernel from a finder of [Assets]. It reads and changes nothing.
+func NewSystem(stateDir string, finder *assets.Finder) *System {
+	machines := filepath.Join(stateDir, "machines")
+	return &System{images: filepath.Join(machines, Name+"-images"), kernels: filepath.Join(machines, Name+"-kernels"), assets: finder}
 }
 
 // Name returns "osv".
 func (s *System) Name() string { return Name }
 
+// loader returns the kernel that guests boot from now on.
+func (s *System) loader() (*Loader, error) {
+	set, err := s.assets.Find()
+	if err != nil {
+		return nil, err
+	}
+	return ReadLoader(set)
+}
+
 // Probe looks for the kernel.
 func (s *System) Probe(context.Context) guest.Capabilities {
-	l, err := s.loader.get()
+	set, err := s.assets.Find()
 	switch {
-	case errors.Is(err, ErrNone):
-		return guest.Capabilities{Reason: "there is no kernel for OSv guests", Remedy: Remedy}
+	case errors.Is(err, assets.ErrNone):
+		return guest.Capabilities{Reason: "there is no kernel of OSv", Remedy: remedy}
 	case err != nil:
-		return guest.Capabilities{Reason: err.Error(), Remedy: Remedy}
+		return guest.Capabilities{Reason: err.Error(), Remedy: remedy}
 	}
-	detail := "OSv " + l.Version
-	if !l.Static {
-		detail += ", which runs no statically linked programs"
+	text := "OSv"
+	if set.Version != "" {
+		text += " " + set.Version
 	}
-	return guest.Capabilities{Works: true, Detail: strings.TrimSpace(detail)}
+	return guest.Capabilities{Works: true, Detail: fmt.Sprintf("%s (%s, %s)", text, set.Source, set.Origin)}
+}
+
+// Suits tells why a kind of machine can't boot OSv, and which others can; nil
+// when it can.
+func (s *System) Suits(on guest.Machine) error {
+	_, err := Supports(on)
+	return err
 }
 
 // Prepare makes the disk of a revision.
 func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machine) (*guest.Image, error) {
 	ref := rev.Function.Ref
-	l, err := s.loader.get()
-	if err != nil {
-		return nil, faas.Errorf(faas.KindUnavailable, "prepare function %q: %w; %s", ref, err, Remedy)
-	}
 	boot, err := Supports(on)
 	if err != nil {
 		return nil, faas.Errorf(faas.KindInvalid, "function %q: %w", ref, err)
+	}
+	l, err := s.loader()
+	if err != nil {
+		return nil, faas.Errorf(faas.KindUnavailable, "prepare function %q: kernel of OSv: %w (%s)", ref, err, remedy)
 	}
 	command, prog, err := planOf(rev, l)
 	if err != nil {

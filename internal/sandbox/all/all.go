@@ -8,6 +8,7 @@ import (
 	"github.com/unifaas/unifaas/internal/guest/assets"
 	"github.com/unifaas/unifaas/internal/guest/linux"
 	"github.com/unifaas/unifaas/internal/guest/nanos"
+	"github.com/unifaas/unifaas/internal/guest/osv"
 	"github.com/unifaas/unifaas/internal/guest/raw"
 	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/container"
@@ -28,9 +29,10 @@ type Settings struct {
 	// linux.Kernels of the platform's state.
 	Kernels string
 	// Assets is the store of what unikernels need; "" is assets.Dir of the
-	// platform's state. Nanos names a folder that is stronger.
+	// platform's state. Nanos names a folder that is stronger, OSv a file.
 	Assets string
 	Nanos  string
+	OSv    string
 }
 
 // finder returns what finds the files that one guest system needs.
@@ -43,6 +45,7 @@ func (s Settings) finder(kind assets.Kind, named, stateDir string) *assets.Finde
 func Assets(stateDir string, s Settings) []*assets.Finder {
 	return []*assets.Finder{
 		s.finder(nanos.Assets(), s.Nanos, stateDir),
+		s.finder(osv.Assets(), s.OSv, stateDir),
 	}
 }
 
@@ -57,6 +60,7 @@ func Drivers(h sandbox.Host, s Settings) []sandbox.Driver {
 		docker.New(h, s.Docker),
 		vm.New(machines, linux.NewSystem(h.StateDir, s.Kernels)),
 		vm.New(machines, nanos.NewSystem(h.StateDir, s.finder(nanos.Assets(), s.Nanos, h.StateDir))),
+		vm.New(machines, osv.NewSystem(h.StateDir, s.finder(osv.Assets(), s.OSv, h.StateDir))),
 		vm.New(machines, raw.New()),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/unifaas/unifaas/internal/guest/assets"
 	"github.com/unifaas/unifaas/internal/guest/osv"
 	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
@@ -27,16 +28,16 @@ func osvLoader(t testing.TB) string {
 func newOSv(loader, name string) func(testing.TB, sandbox.Host) sandbox.Driver {
 	return func(_ testing.TB, host sandbox.Host) sandbox.Driver {
 		only := slices.DeleteFunc(all.Monitors(host.StateDir), func(m vmm.Monitor) bool { return m.Name() != name })
-		return monitor{vm.New(vm.NewMachines(host, only), osv.NewSystem(host.StateDir, loader)), name}
+		finder := assets.NewFinder(osv.Assets(), loader, assets.NewStore(assets.Dir(host.StateDir)))
+		return monitor{vm.New(vm.NewMachines(host, only), osv.NewSystem(host.StateDir, finder)), name}
 	}
 }
 
+// osvLacks is what OSv lacks beside what any unikernel does.
+func osvLacks() map[sandboxtest.Promise]string {
+	return unikernelLacks()
+}
+
 func TestConformanceOSv(t *testing.T) {
-	sandboxtest.Run(t, sandboxtest.Harness{
-		New: newOSv(osvLoader(t), "qemu"),
-		Die: vm.Die,
-		Lacks: map[sandboxtest.Promise]string{
-			sandboxtest.NoNetwork: "it has an interface, on whose other side there is nothing but a tap: TestMachineReachesNothing",
-		},
-	})
+	sandboxtest.Run(t, sandboxtest.Harness{New: newOSv(osvLoader(t), "qemu"), Die: vm.Die, Lacks: osvLacks()})
 }
