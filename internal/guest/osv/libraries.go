@@ -1,12 +1,13 @@
 package osv
 
 import (
-	"debug/elf"
 	"errors"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/unifaas/unifaas/internal/image/closure"
 )
 
 // supplied are the libraries that are part of OSv's kernel (OSv, core/elf.cc).
@@ -18,36 +19,17 @@ var supplied = []string{
 // searched are the folders in which OSv looks for others.
 var searched = []string{"/", "/usr/lib"}
 
-// needs are the libraries that an ELF file needs, and where it says that they
-// are.
-type needs struct{ names, folders []string }
-
-func needsOf(file *elf.File, dir string) (n needs, err error) {
-	if n.names, err = file.ImportedLibraries(); err != nil {
-		return n, fmt.Errorf("read its dynamic section: %w", err)
-	}
-	for _, tag := range []elf.DynTag{elf.DT_RUNPATH, elf.DT_RPATH} {
-		if values, err := file.DynString(tag); err == nil && len(values) > 0 {
-			all := strings.ReplaceAll(strings.Join(values, ":"), "$ORIGIN", dir)
-			n.folders = strings.Split(all, ":")
-			break
-		}
-	}
-	return n, nil
-}
-
 // checkOwn looks for what a program in the folder dir needs that OSv links
 // itself.
-func (r *root) checkOwn(file *elf.File, dir string) error {
-	if linked, err := linkedByGo(file); err != nil || linked {
-		return errors.Join(err, errors.New("it is a dynamically linked Go program, for which the image has no dynamic linker; build it with CGO_ENABLED=0 and without -buildmode=pie"))
+func (r *root) checkOwn(n closure.Needs, dir string, isGo bool) error {
+	if isGo {
+		return errors.New("it is a dynamically linked Go program, for which the image has no dynamic linker; build it with CGO_ENABLED=0 and without -buildmode=pie")
 	}
-	missing, err := r.missing(file, dir, searched, supplied)
-	if err == nil && len(missing) > 0 {
-		err = fmt.Errorf("it needs %s, which OSv looks for in %s and does not find there; put them there by [files] or in the image, or the program's own dynamic linker, or link it statically",
+	if missing := r.missing(n, dir, searched, supplied); len(missing) > 0 {
+		return fmt.Errorf("it needs %s, which OSv looks for in %s and does not find there; put them there by [files] or in the image, or the program's own dynamic linker, or link it statically",
 			strings.Join(missing, ", "), strings.Join(searched, " and "))
 	}
-	return err
+	return nil
 }
 
 // usual are the folders in which a dynamic linker of Linux looks for libraries.
@@ -58,59 +40,59 @@ var configured = []string{"/etc/ld.so.cache", "/etc/ld-musl-x86_64.path"}
 
 // checkLinux looks for what a program in the folder dir needs that a dynamic
 // linker in the image links.
-func (r *root) checkLinux(file *elf.File, dir, interpreter string) error {
+func (r *root) checkLinux(n closure.Needs, dir string) error {
 	if slices.ContainsFunc(configured, r.has) {
 		return nil // it knows
 	}
-	missing, err := r.missing(file, dir, append([]string{path.Dir(interpreter)}, usual...), []string{path.Base(interpreter)})
-	if err == nil && len(missing) > 0 {
-		err = fmt.Errorf("it needs %s, which the image does not have; add them by [files] or to the image, or link the program statically (Go: CGO_ENABLED=0)", strings.Join(missing, ", "))
+	folders := append([]string{path.Dir(n.Interpreter)}, usual...)
+	if missing := r.missing(n, dir, folders, []string{path.Base(n.Interpreter)}); len(missing) > 0 {
+		return fmt.Errorf("it needs %s, which the image does not have; add them by [files] or to the image, or link the program statically (Go: CGO_ENABLED=0)", strings.Join(missing, ", "))
 	}
-	return err
+	return nil
 }
 
 // missing returns the libraries that a program in the folder dir needs, and
 // that those need, which are neither known nor in the folders.
-func (r *root) missing(file *elf.File, dir string, folders, known []string) ([]string, error) {
-	first, err := needsOf(file, dir)
-	if err != nil {
-		return nil, err
+func (r *root) missing(n closure.Needs, dir string, folders, known []string) []string {
+	type user struct {
+		closure.Needs
+		dir string
 	}
 	var missing []string
 	seen := map[string]bool{}
-	for queue := []needs{first}; len(queue) > 0; queue = queue[1:] {
-		for _, name := range queue[0].names {
+	for queue := []user{{n, dir}}; len(queue) > 0; queue = queue[1:] {
+		var own []string
+		for _, folder := range queue[0].Folders {
+			own = append(own, strings.ReplaceAll(folder, "$ORIGIN", queue[0].dir))
+		}
+		for _, name := range queue[0].Libraries {
 			if seen[name] || slices.Contains(known, name) {
 				continue
 			}
 			seen[name] = true
-			next, err := r.library(name, slices.Concat(queue[0].folders, folders))
-			if err != nil {
+			next, in, ok := r.library(name, slices.Concat(own, folders))
+			if !ok {
 				missing = append(missing, name)
 				continue
 			}
-			queue = append(queue, next)
+			queue = append(queue, user{next, in})
 		}
 	}
-	return missing, nil
+	return missing
 }
 
-// library finds a library and returns what it needs in turn.
-func (r *root) library(name string, folders []string) (needs, error) {
-	var last error
+// library finds a library and returns what it needs in turn, and its folder.
+func (r *root) library(name string, folders []string) (n closure.Needs, dir string, ok bool) {
 	for _, dir := range folders {
-		p := path.Join("/", dir, name)
-		f, err := r.open(p)
+		f, err := r.open(path.Join("/", dir, name))
 		if err != nil {
-			last = err
 			continue
 		}
-		defer f.Close()
-		file, err := elf.NewFile(f)
-		if err != nil {
-			return needs{}, fmt.Errorf("library %q: %w", p, err)
+		n, err := closure.ReadNeeds(f)
+		_ = f.Close()
+		if err == nil {
+			return n, path.Join("/", dir), true
 		}
-		return needsOf(file, path.Dir(p))
 	}
-	return needs{}, last
+	return n, "", false
 }

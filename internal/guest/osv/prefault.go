@@ -4,11 +4,11 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 
 	"github.com/unifaas/unifaas/internal/guest/osv/rofs"
+	"github.com/unifaas/unifaas/internal/image/closure"
 )
 
 // The runtime of a Go program that was linked without a C library keeps its
@@ -38,12 +38,9 @@ const (
 	memorySizeAt = 40
 )
 
-// prefault returns what makes the program in file, whose content r is, begin by
-// touching its .bss; nothing where it need not.
+// prefault returns what makes the Go program in file, whose content r is, begin
+// by touching its .bss; nothing where it has none.
 func prefault(file *elf.File, r io.ReaderAt) ([]rofs.Edit, error) {
-	if linked, err := linkedByGo(file); err != nil || !linked {
-		return nil, err
-	}
 	start, pages := untouched(file)
 	if pages == 0 {
 		return nil, nil
@@ -77,15 +74,8 @@ func prefault(file *elf.File, r io.ReaderAt) ([]rofs.Edit, error) {
 
 // linkedByGo tells whether Go's own linker has made a program, without a C
 // library.
-func linkedByGo(file *elf.File) (bool, error) {
-	if file.Section(".go.buildinfo") == nil {
-		return false, nil
-	}
-	needed, err := file.ImportedLibraries()
-	if err != nil {
-		return false, fmt.Errorf("read its dynamic section: %w", err)
-	}
-	return len(needed) == 0, nil
+func linkedByGo(file *elf.File, needs closure.Needs) bool {
+	return file.Section(".go.buildinfo") != nil && len(needs.Libraries) == 0
 }
 
 // untouched returns the first page of .bss on which there is nothing of the

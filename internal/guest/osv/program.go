@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/unifaas/unifaas/internal/guest/osv/rofs"
+	"github.com/unifaas/unifaas/internal/image/closure"
 )
 
 // A root is a root file system in which paths are looked up as a guest would:
@@ -140,47 +141,27 @@ func (r *root) examine(f *os.File, l *Loader) (*program, error) {
 	if err := checkELF(file, l); err != nil {
 		return nil, err
 	}
-	prog := &program{path: f.Name()}
-	interpreter, err := interpreterOf(file)
-	switch {
-	case err != nil:
+	needs, err := closure.ReadNeeds(f)
+	if err != nil {
 		return nil, err
+	}
+	prog, interpreter := &program{path: f.Name()}, needs.Interpreter
+	switch {
+	case interpreter != "" && !path.IsAbs(interpreter):
+		return nil, fmt.Errorf("its dynamic linker is %q, which is no absolute path", interpreter)
 	case interpreter == "" && !l.Static:
 		return nil, fmt.Errorf("it is statically linked, which OSv %s does not run; take a newer kernel, or link it dynamically", l.Version)
 	case interpreter != "" && l.Static && r.has(interpreter):
 		prog.interpreter = interpreter
-		err = r.checkLinux(file, path.Dir(f.Name()), interpreter)
+		err = r.checkLinux(needs, path.Dir(f.Name()))
 	case interpreter != "":
-		err = r.checkOwn(file, path.Dir(f.Name()))
+		err = r.checkOwn(needs, path.Dir(f.Name()), linkedByGo(file, needs))
 	}
-	if err == nil {
+	if err == nil && linkedByGo(file, needs) {
 		prog.edits, err = prefault(file, f)
 	}
 	return prog, err
 }
-
-// interpreterOf returns the dynamic linker that a program names, "" when it is
-// static.
-func interpreterOf(file *elf.File) (string, error) {
-	for _, p := range file.Progs {
-		if p.Type != elf.PT_INTERP {
-			continue
-		}
-		b := make([]byte, min(p.Filesz, maxInterpreter))
-		if _, err := io.ReadFull(p.Open(), b); err != nil {
-			return "", fmt.Errorf("read the name of its dynamic linker: %w", err)
-		}
-		name, _, _ := bytes.Cut(b, []byte{0})
-		if !path.IsAbs(string(name)) {
-			return "", fmt.Errorf("its dynamic linker is %q, which is no absolute path", name)
-		}
-		return string(name), nil
-	}
-	return "", nil
-}
-
-// maxInterpreter bounds the name of a dynamic linker, in bytes.
-const maxInterpreter = 4096
 
 // checkHead tells what is no ELF file.
 func checkHead(f io.ReaderAt) error {
