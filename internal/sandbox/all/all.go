@@ -5,6 +5,7 @@ package all
 import (
 	"cmp"
 
+	"github.com/unifaas/unifaas/internal/guest"
 	"github.com/unifaas/unifaas/internal/guest/assets"
 	"github.com/unifaas/unifaas/internal/guest/linux"
 	"github.com/unifaas/unifaas/internal/guest/nanos"
@@ -49,18 +50,23 @@ func Assets(stateDir string, s Settings) []*assets.Finder {
 	}
 }
 
+// Systems returns the guest systems whose machines boot what is made of a
+// function here.
+func Systems(stateDir string, s Settings) []guest.System {
+	return []guest.System{
+		linux.NewSystem(stateDir, s.Kernels),
+		nanos.NewSystem(stateDir, s.finder(nanos.Assets(), s.Nanos, stateDir)),
+		osv.NewSystem(stateDir, s.finder(osv.Assets(), s.OSv, stateDir)),
+	}
+}
+
 // Drivers returns a driver of every sandbox on host h. What can't run here is
 // among them; its Probe says so.
 func Drivers(h sandbox.Host, s Settings) []sandbox.Driver {
+	drivers := []sandbox.Driver{gvisor.New(h, s.GVisor), container.New(h, s.Container), runc.New(h), docker.New(h, s.Docker)}
 	machines := vm.NewMachines(h, monitors.Monitors(h.StateDir))
-	return []sandbox.Driver{
-		gvisor.New(h, s.GVisor),
-		container.New(h, s.Container),
-		runc.New(h),
-		docker.New(h, s.Docker),
-		vm.New(machines, linux.NewSystem(h.StateDir, s.Kernels)),
-		vm.New(machines, nanos.NewSystem(h.StateDir, s.finder(nanos.Assets(), s.Nanos, h.StateDir))),
-		vm.New(machines, osv.NewSystem(h.StateDir, s.finder(osv.Assets(), s.OSv, h.StateDir))),
-		vm.New(machines, raw.New()),
+	for _, system := range append(Systems(h.StateDir, s), raw.New()) {
+		drivers = append(drivers, vm.New(machines, system))
 	}
+	return drivers
 }

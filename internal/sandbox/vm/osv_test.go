@@ -35,7 +35,11 @@ func newOSv(loader, name string) func(testing.TB, sandbox.Host) sandbox.Driver {
 
 // osvLacks is what OSv lacks beside what any unikernel does.
 func osvLacks() map[sandboxtest.Promise]string {
-	return unikernelLacks()
+	lacks := unikernelLacks()
+	lacks[sandboxtest.ExitStatus] = "it turns the machine off whatever the program's exit status is, and tells nobody"
+	lacks[sandboxtest.BoundedDisk] = "its /tmp is in the guest's memory, which bounds it"
+	lacks[sandboxtest.MemoryLimit] = "over its memory it waits for some to become free, and answers no more: a health check finds out"
+	return lacks
 }
 
 func TestConformanceOSv(t *testing.T) {
