@@ -75,7 +75,7 @@ func newScan(ctx context.Context, root *os.Root, extras []Extra) (*scan, error) 
 	s := &scan{
 		root: root, extras: byFolder(extras), linked: map[identity]int32{}, nodes: []node{{mode: modeDir}},
 	}
-	for i := 0; i < len(s.nodes); i++ {
+	for i := 0; i < len(s.nodes); i++ { //nolint:intrange // the list grows meanwhile
 		if s.nodes[i].mode != modeDir {
 			continue
 		}
