@@ -143,7 +143,7 @@ func (b builder) task(ctx context.Context, a *cpio.Writer, t task) (job.Job, err
 		for at, file := range s.files {
 			a.File(guestRoot+at, file)
 		}
-		j.Env = append(j.Env, s.env...)
+		j.Env = append(s.env, j.Env...) // of two of one name a program takes the first
 	}
 	for _, p := range t.programs {
 		if err := putProgram(a, p); err != nil {

@@ -83,3 +83,22 @@ func extractKernel(image, to string) error {
 	}
 	return os.WriteFile(to, vmlinux, 0o644)
 }
+
+// nanosVariable names the folder of a release of Nanos.
+const nanosVariable = "UNIFAAS_NANOS_DIR"
+
+// supplyNanos adds a release of Nanos to a Firecracker, which it needs, too.
+func supplyNanos(ctx context.Context, b builder) (supply, error) {
+	if os.Getenv(firecrackerVariable) == "" {
+		return supply{}, fmt.Errorf("%s names a release of Nanos; name a Firecracker to run it by %s", nanosVariable, firecrackerVariable)
+	}
+	s, err := supplyFirecracker(ctx, b)
+	if err != nil {
+		return s, err
+	}
+	for _, name := range []string{"kernel.img", "boot.img"} {
+		s.files["/nanos/"+name] = filepath.Join(os.Getenv(nanosVariable), name)
+	}
+	s.env = append(s.env, nanosVariable+"=/nanos", "TMPDIR=/firecracker")
+	return s, nil
+}

@@ -1,8 +1,6 @@
 package nanos
 
 import (
-	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,6 +8,7 @@ import (
 
 	"github.com/unifaas/unifaas/internal/guest/assets"
 	"github.com/unifaas/unifaas/internal/guest/nanos/disk"
+	"github.com/unifaas/unifaas/internal/guest/nanos/kernel"
 )
 
 // Names of the files of a release of Nanos.
@@ -22,23 +21,11 @@ const (
 func Assets() assets.Kind {
 	return assets.Kind{
 		System:    Name,
-		Files:     []assets.File{{Name: kernelFile, Check: checkKernel}, {Name: loaderFile, Check: disk.CheckLoader}},
+		Files:     []assets.File{{Name: kernelFile, Check: kernel.Check}, {Name: loaderFile, Check: disk.CheckLoader}},
 		Version:   version,
 		Elsewhere: releases,
 		Setting:   `[assets] nanos in unifaas.toml, or UNIFAAS_NANOS_DIR,`,
 	}
-}
-
-// checkKernel tells whether something is a kernel of Nanos: a program for this
-// processor that knows the file system's magic number.
-func checkKernel(content []byte) error {
-	if err := assets.CheckELF(content); err != nil {
-		return err
-	}
-	if !bytes.Contains(content, []byte("NVMTFS")) {
-		return errors.New("it is an ELF file, but no kernel of Nanos")
-	}
-	return nil
 }
 
 // commit is how the kernel has its own version: the commit that it was built

@@ -13,6 +13,7 @@ import (
 	"github.com/unifaas/unifaas/internal/guest"
 	"github.com/unifaas/unifaas/internal/guest/assets"
 	"github.com/unifaas/unifaas/internal/guest/made"
+	"github.com/unifaas/unifaas/internal/guest/nanos/kernel"
 	"github.com/unifaas/unifaas/internal/vmm"
 )
 
@@ -118,7 +119,7 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	callsBack := rev.Function.Ready.Kind == faas.ReadyCallback
 	if boot == vmm.BootLinux {
 		image.Cmdline = func(i guest.Instance) string { return cmdline(i, callsBack) }
-		image.Kernel, err = s.patchedKernel(set)
+		image.Kernel, err = kernel.Patched(s.kernels, set.Path(kernelFile))
 		return image, err
 	}
 	patch, at, err := openPatch(path)

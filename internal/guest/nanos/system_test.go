@@ -206,8 +206,8 @@ func TestImagesAreByContent(t *testing.T) {
 		}
 		seen[p] = name
 	}
-	kernel := append(nanostest.Kernel(t), "another"...)
-	if err := os.WriteFile(filepath.Join(release, "kernel.img"), kernel, 0o644); err != nil {
+	another := append(nanostest.Kernel(t), "another"...)
+	if err := os.WriteFile(filepath.Join(release, "kernel.img"), another, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if p := path(rev, q35); seen[p] != "" {
@@ -272,21 +272,7 @@ func TestReleaseOfOps(t *testing.T) {
 	}
 }
 
-func TestKernelThatIsNone(t *testing.T) {
-	if err := checkKernel(elftest.File{Machine: elf.EM_X86_64}.Bytes(t)); err == nil || !strings.Contains(err.Error(), "no kernel of Nanos") {
-		t.Errorf("a program: %v", err)
-	}
-	if err := checkKernel([]byte("NVMTFS")); err == nil {
-		t.Error("a text")
-	}
-}
-
-func FuzzWithoutNotes(f *testing.F) {
-	f.Add(nanostest.Kernel(f))
-	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = withoutNotes(data) })
-}
-
-// disk in memory with last words.
+// words is a disk in memory with last words.
 func words(t *testing.T, code byte, text string) io.ReaderAt {
 	t.Helper()
 	data := make([]byte, 64<<10)

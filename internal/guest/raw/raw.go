@@ -11,12 +11,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/guest"
+	nanos "github.com/unifaas/unifaas/internal/guest/nanos/kernel"
 	"github.com/unifaas/unifaas/internal/vmm"
 )
 
@@ -27,12 +29,17 @@ const Name = "vm"
 const minMemory = 16 << 20
 
 // A System boots what it is given.
-type System struct{}
+type System struct {
+	kernels string // folder of kernels that had to be changed
+}
 
 var _ guest.System = System{}
 
-// New returns the system.
-func New() System { return System{} }
+// New returns the system, which keeps kernels that it has to change below
+// stateDir.
+func New(stateDir string) System {
+	return System{filepath.Join(stateDir, "machines", Name+"-kernels")}
+}
 
 // Name returns "vm".
 func (System) Name() string { return Name }
@@ -46,7 +53,7 @@ func (System) Probe(context.Context) guest.Capabilities {
 func (System) Prune([]faas.Image, time.Duration) error { return nil }
 
 // Prepare checks what a function names.
-func (System) Prepare(_ context.Context, rev *faas.Revision, on guest.Machine) (*guest.Image, error) {
+func (s System) Prepare(_ context.Context, rev *faas.Revision, on guest.Machine) (*guest.Image, error) {
 	vm := rev.Function.VM
 	if vm == nil || vm.Kernel == "" {
 		return nil, faas.Errorf(faas.KindInvalid, "function %q: it names no kernel", rev.Function.Ref)
@@ -55,8 +62,12 @@ func (System) Prepare(_ context.Context, rev *faas.Revision, on guest.Machine) (
 	if err != nil {
 		return nil, faas.Errorf(faas.KindInvalid, "function %q: kernel %q: %w", rev.Function.Ref, vm.Kernel, err)
 	}
+	path, err := s.kernel(vm.Kernel, on)
+	if err != nil {
+		return nil, faas.Errorf(faas.KindInvalid, "function %q: kernel %q: %w", rev.Function.Ref, vm.Kernel, err)
+	}
 	image := &guest.Image{
-		Boot: boot, Kernel: vm.Kernel, Memory: minMemory, Options: options(vm.Hypervisor, on),
+		Boot: boot, Kernel: path, Memory: minMemory, Options: options(vm.Hypervisor, on),
 		Cmdline: func(i guest.Instance) string { return cmdline(vm.Cmdline, on, i) },
 	}
 	if vm.Image == "" {
@@ -73,6 +84,30 @@ func (System) Prepare(_ context.Context, rev *faas.Revision, on guest.Machine) (
 	// to copy it; here each has its own, always.
 	image.Disks = []guest.Disk{{Path: vm.Image, Private: true}}
 	return image, nil
+}
+
+// largestKernel bounds what is read to see whose kernel it is, bytes.
+const largestKernel = 64 << 20
+
+// kernel returns the path of a kernel as a monitor can boot it. The Firecracker of
+// the paper booted Nanos by Linux's protocol; those of today would take the other
+// one that its kernel names, which faults.
+func (s System) kernel(path string, on guest.Machine) (string, error) {
+	if on.Monitor != "firecracker" {
+		return path, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Size() > largestKernel {
+		return path, err
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	if isNanos := nanos.Check(content) == nil; !isNanos {
+		return path, nil
+	}
+	return nanos.Patched(s.kernels, path)
 }
 
 // headSize is as much of a kernel as tells what it is.

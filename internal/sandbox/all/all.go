@@ -65,7 +65,7 @@ func Systems(stateDir string, s Settings) []guest.System {
 func Drivers(h sandbox.Host, s Settings) []sandbox.Driver {
 	drivers := []sandbox.Driver{gvisor.New(h, s.GVisor), container.New(h, s.Container), runc.New(h), docker.New(h, s.Docker)}
 	machines := vm.NewMachines(h, monitors.Monitors(h.StateDir))
-	for _, system := range append(Systems(h.StateDir, s), raw.New()) {
+	for _, system := range append(Systems(h.StateDir, s), raw.New(h.StateDir)) {
 		drivers = append(drivers, vm.New(machines, system))
 	}
 	return drivers

@@ -51,3 +51,12 @@ func nanosConformance(t *testing.T, name string) {
 }
 
 func TestConformanceNanosQ35(t *testing.T) { nanosConformance(t, "qemu") }
+
+// TestConformanceNanosFirecracker runs wherever KVM works and both are supplied:
+// make test-guest has such a machine.
+func TestConformanceNanosFirecracker(t *testing.T) {
+	if os.Getenv("UNIFAAS_FIRECRACKER") == "" {
+		sandboxtest.Skip(t, "nanos-firecracker", sandboxtest.Missing{What: "Firecracker", Remedy: "name it by UNIFAAS_FIRECRACKER"})
+	}
+	nanosConformance(t, "firecracker")
+}

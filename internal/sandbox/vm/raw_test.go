@@ -85,7 +85,7 @@ func newRaw(t *testing.T, hypervisor, pci string) *rig {
 		t.Fatal(err)
 	}
 	return newRig(t, rev, func(host sandbox.Host) sandbox.Driver {
-		return vm.New(vm.NewMachines(host, all.Monitors(host.StateDir)), raw.New())
+		return vm.New(vm.NewMachines(host, all.Monitors(host.StateDir)), raw.New(host.StateDir))
 	})
 }
 

@@ -50,6 +50,9 @@ func makeHome(dir string, h home) error {
 	if err := writeNew(filepath.Join(dir, recordName), text); err != nil {
 		return fmt.Errorf("record the home %q: %w", h.Top, err)
 	}
+	if err := os.MkdirAll(filepath.Dir(h.Top), 0o711); err != nil {
+		return errors.Join(err, os.Remove(filepath.Join(dir, recordName)))
+	}
 	// Not MkdirAll: another machine's home is not to be taken for this one's.
 	if err := os.Mkdir(h.Top, 0o700); err != nil {
 		return errors.Join(err, os.Remove(filepath.Join(dir, recordName)))
@@ -119,10 +122,15 @@ func (h home) give(path string) error {
 	return os.Lchown(path, h.UID, h.GID)
 }
 
-// usable tells whether a jail can be in dir: it has a program and devices.
+// usable tells whether a jail can be in dir: it has a program and devices. A dir
+// that is not there yet will be made in the nearest folder above that is.
 func usable(dir string) error {
 	var fs unix.Statfs_t
-	if err := unix.Statfs(dir, &fs); err != nil {
+	err := unix.Statfs(dir, &fs)
+	if errors.Is(err, os.ErrNotExist) && filepath.Dir(dir) != dir {
+		return usable(filepath.Dir(dir))
+	}
+	if err != nil {
 		return &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
 	for _, flag := range []struct {

@@ -303,7 +303,7 @@ func TestClosedParents(t *testing.T) {
 // TestHomes: homes are elsewhere than the machines' folders.
 func TestHomes(t *testing.T) {
 	r := newRig(t, true, script{})
-	homes := t.TempDir()
+	homes := filepath.Join(t.TempDir(), "state", "homes") // made when it is needed
 	r.monitor.options.Homes = homes
 	m := r.start()
 	if _, err := os.Stat(filepath.Join(homes, "m-1", "firecracker", "m-1", "root", "api.sock")); err != nil {

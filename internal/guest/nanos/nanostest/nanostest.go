@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/unifaas/unifaas/internal/image/elftest"
@@ -35,7 +36,7 @@ const Commit = "0123456789abcdef0123456789abcdef01234567"
 func Kernel(t testing.TB) []byte {
 	t.Helper()
 	// What names an interpreter becomes the header of notes.
-	b := elftest.File{Machine: elf.EM_X86_64, Interp: "note", Payload: "NVMTFS\x00" + Commit + "\x00"}.Bytes(t)
+	b := elftest.File{Machine: elf.EM_X86_64, Interp: "note", Payload: "NVMTFS\x00" + Commit + strings.Repeat("\x00", 1024)}.Bytes(t)
 	const programs, size, count = 64, 56, 2
 	for i := range count {
 		if h := b[programs+i*size:]; elf.ProgType(binary.LittleEndian.Uint32(h)) == elf.PT_INTERP {

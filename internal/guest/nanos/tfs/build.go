@@ -158,8 +158,36 @@ func (b *Builder) MakeFile(dir Folder, name string, content *os.File, modified i
 // An extent is a run of a file's sectors.
 type extent struct{ file, sector, length, allocated int64 }
 
+// small is the size up to which a file is read and written at once, bytes: to look
+// for its holes and to have the kernel copy it would take longer.
+const small = 64 << 10
+
+// copySmall copies a small file's data.
+func (b *Builder) copySmall(extents uint64, content *os.File, size int64) error {
+	if size == 0 {
+		return nil
+	}
+	data := make([]byte, size)
+	if n, err := content.ReadAt(data, 0); n < len(data) {
+		return errors.Join(errChanged, err)
+	}
+	e := extent{length: sectorsFor(size)}
+	e.allocated = pad(e.length)
+	var err error
+	if e.sector, err = b.allocate(e.allocated); err != nil {
+		return err
+	}
+	if _, err := b.w.WriteAt(data, b.at+e.sector*SectorSize); err != nil {
+		return err
+	}
+	return b.extents(extents, []extent{e})
+}
+
 // copy copies a file's data and writes down where it is.
 func (b *Builder) copy(extents uint64, content *os.File, size int64) error {
+	if size <= small {
+		return b.copySmall(extents, content, size)
+	}
 	var batch []extent
 	for at := int64(0); at < size; {
 		from, to, err := nextData(content, at, size)
