@@ -46,6 +46,7 @@ func settings(c config.Sandboxes, dirs config.Dirs) all.Settings {
 		Kernels: cmp.Or(c.Machines.Kernels, linux.Kernels(dirs.StateDir)),
 		Assets:  assets.Dir(dirs.StateDir),
 		Nanos:   c.Assets.Nanos,
+		OSv:     c.Assets.OSv,
 	}
 }
 

@@ -17,12 +17,14 @@ import (
 	"github.com/unifaas/unifaas/internal/image"
 )
 
-// imageCmd are the commands on the image store. The running platform carries
-// them out or, without one, this process does.
+// imageCmd are the commands on images. Those on the store are carried out by the
+// running platform or, without one, by this process.
 type imageCmd struct {
-	Pull  imagePullCmd  `cmd:"" help:"Ask a registry what a reference means now, and have functions use that."`
-	List  imageListCmd  `cmd:"" help:"List the images in the store."`
-	Prune imagePruneCmd `cmd:"" help:"Remove images that no function uses."`
+	Pull    imagePullCmd    `cmd:"" help:"Ask a registry what a reference means now, and have functions use that."`
+	List    imageListCmd    `cmd:"" help:"List the images in the store."`
+	Prune   imagePruneCmd   `cmd:"" help:"Remove images that no function uses."`
+	Build   imageBuildCmd   `cmd:"" help:"Write what a virtual machine boots with a function, for use outside the platform."`
+	Inspect imageInspectCmd `cmd:"" help:"Tell what is inside of a disk or an initial file system of a virtual machine."`
 }
 
 type imagePullCmd struct {

@@ -65,7 +65,7 @@ func (c *labRunCmd) Run(e *env) error {
 // things are that virtual machines need. All else it has as by default.
 func labSettings(e *env) []string {
 	settings := []string{"UNIFAAS_MACHINES_KERNELS=" + linux.Kernels(e.dirs.StateDir)}
-	for _, name := range []string{"UNIFAAS_FIRECRACKER", "UNIFAAS_NANOS_DIR"} {
+	for _, name := range []string{"UNIFAAS_FIRECRACKER", "UNIFAAS_NANOS_DIR", "UNIFAAS_OSV_LOADER"} {
 		if path := os.Getenv(name); path != "" {
 			settings = append(settings, name+"="+path)
 		}

@@ -33,7 +33,7 @@ type cli struct {
 	Deploy   deployCmd   `cmd:"" help:"Deploy a function: a folder with a function.toml, an image, or a program."`
 	Rollback rollbackCmd `cmd:"" help:"Serve the deployment before the current one again."`
 	Delete   deleteCmd   `cmd:"" help:"Delete a function that was deployed."`
-	Image    imageCmd    `cmd:"" help:"Pull, list and prune images."`
+	Image    imageCmd    `cmd:"" help:"Pull, list and prune images; build and inspect those of virtual machines."`
 	List     listCmd     `cmd:"" help:"List the functions."`
 	Describe describeCmd `cmd:"" help:"Show everything about a function: configuration, instances, last failures."`
 	Ps       psCmd       `cmd:"" help:"List the instances."`

@@ -70,6 +70,7 @@ type Machines struct {
 // unifaas.toml. They are stronger than what unifaas assets has added.
 type Assets struct {
 	Nanos string `toml:"nanos" env:"UNIFAAS_NANOS_DIR" placeholder:"DIR" help:"Folder of a release of Nanos: kernel.img and boot.img. Default: what unifaas assets has added, or the release that ops has in ~/.ops."`
+	OSv   string `toml:"osv" env:"UNIFAAS_OSV_LOADER" name:"osv" placeholder:"FILE" help:"OSv's kernel, loader-stripped.elf. Default: what unifaas assets has added."`
 }
 
 // A Duration is written as in "1m30s".

@@ -181,3 +181,19 @@ func blank(b []byte, at, from int64, length int64) {
 		b[i-at] = 0
 	}
 }
+
+// Needs are what an ELF file says that has to be found before it runs.
+type Needs struct {
+	Interpreter string   // the dynamic linker; "" of a static program, or of a library
+	Libraries   []string // names
+	Folders     []string // where to look first; $ORIGIN is the file's own folder
+}
+
+// ReadNeeds reads what an ELF file needs, from its program headers.
+func ReadNeeds(r io.ReaderAt) (Needs, error) {
+	o, err := readObject(r)
+	if err != nil {
+		return Needs{}, err
+	}
+	return Needs{Interpreter: o.interp, Libraries: o.needed, Folders: append(o.rpath, o.runpath...)}, nil
+}

@@ -5,9 +5,11 @@ package all
 import (
 	"cmp"
 
+	"github.com/unifaas/unifaas/internal/guest"
 	"github.com/unifaas/unifaas/internal/guest/assets"
 	"github.com/unifaas/unifaas/internal/guest/linux"
 	"github.com/unifaas/unifaas/internal/guest/nanos"
+	"github.com/unifaas/unifaas/internal/guest/osv"
 	"github.com/unifaas/unifaas/internal/guest/raw"
 	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/container"
@@ -28,9 +30,10 @@ type Settings struct {
 	// linux.Kernels of the platform's state.
 	Kernels string
 	// Assets is the store of what unikernels need; "" is assets.Dir of the
-	// platform's state. Nanos names a folder that is stronger.
+	// platform's state. Nanos names a folder that is stronger, OSv a file.
 	Assets string
 	Nanos  string
+	OSv    string
 }
 
 // finder returns what finds the files that one guest system needs.
@@ -43,20 +46,27 @@ func (s Settings) finder(kind assets.Kind, named, stateDir string) *assets.Finde
 func Assets(stateDir string, s Settings) []*assets.Finder {
 	return []*assets.Finder{
 		s.finder(nanos.Assets(), s.Nanos, stateDir),
+		s.finder(osv.Assets(), s.OSv, stateDir),
+	}
+}
+
+// Systems returns the guest systems whose machines boot what is made of a
+// function here.
+func Systems(stateDir string, s Settings) []guest.System {
+	return []guest.System{
+		linux.NewSystem(stateDir, s.Kernels),
+		nanos.NewSystem(stateDir, s.finder(nanos.Assets(), s.Nanos, stateDir)),
+		osv.NewSystem(stateDir, s.finder(osv.Assets(), s.OSv, stateDir)),
 	}
 }
 
 // Drivers returns a driver of every sandbox on host h. What can't run here is
 // among them; its Probe says so.
 func Drivers(h sandbox.Host, s Settings) []sandbox.Driver {
+	drivers := []sandbox.Driver{gvisor.New(h, s.GVisor), container.New(h, s.Container), runc.New(h), docker.New(h, s.Docker)}
 	machines := vm.NewMachines(h, monitors.Monitors(h.StateDir))
-	return []sandbox.Driver{
-		gvisor.New(h, s.GVisor),
-		container.New(h, s.Container),
-		runc.New(h),
-		docker.New(h, s.Docker),
-		vm.New(machines, linux.NewSystem(h.StateDir, s.Kernels)),
-		vm.New(machines, nanos.NewSystem(h.StateDir, s.finder(nanos.Assets(), s.Nanos, h.StateDir))),
-		vm.New(machines, raw.New(h.StateDir)),
+	for _, system := range append(Systems(h.StateDir, s), raw.New(h.StateDir)) {
+		drivers = append(drivers, vm.New(machines, system))
 	}
+	return drivers
 }

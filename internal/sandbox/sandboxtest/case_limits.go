@@ -14,7 +14,7 @@ import (
 var limitCases = []testCase{
 	{name: "BoundedDisk", needs: []Promise{BoundedDisk}, run: boundedDisk},
 	{name: "MemoryLimit", needs: []Promise{MemoryLimit}, run: memoryLimit},
-	{name: "MemoryWithinLimit", needs: []Promise{MemoryLimit}, run: memoryWithinLimit},
+	{name: "MemoryWithinLimit", needs: []Promise{Program}, run: memoryWithinLimit},
 	{name: "PidsLimit", needs: []Promise{PidsLimit}, run: pidsLimit},
 	{name: "CPULimit", needs: []Promise{CPULimit}, run: cpuLimit},
 }

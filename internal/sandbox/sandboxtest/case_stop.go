@@ -17,8 +17,8 @@ var stopCases = []testCase{
 	{name: "StopAfterExit", run: stopAfterExit},
 	{name: "StopWithRequestsInFlight", run: stopWithRequestsInFlight},
 	{name: "StopObeysItsContext", run: stopObeysItsContext},
-	{name: "ExitCode", run: exitCode},
-	{name: "ExitSignal", run: exitSignal},
+	{name: "ExitCode", needs: []Promise{ExitStatus}, run: exitCode},
+	{name: "ExitSignal", needs: []Promise{ExitStatus}, run: exitSignal},
 }
 
 func stopIsIdempotent(f *fixture) {

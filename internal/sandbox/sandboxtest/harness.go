@@ -25,6 +25,8 @@ const (
 	// BulkOutput: what it writes arrives whole and fast, and it can do other
 	// things meanwhile.
 	BulkOutput Promise = "bulk output"
+	// ExitStatus: the exit status or the signal with which it ended is told.
+	ExitStatus Promise = "exit status"
 	// ReadOnlyRoot: it can't change its root file system.
 	ReadOnlyRoot Promise = "read-only root"
 	// BoundedDisk: what it writes, in /tmp and elsewhere, is bounded.

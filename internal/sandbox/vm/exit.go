@@ -99,8 +99,7 @@ func (i *instance) ofMachine(e vmm.Exit) sandbox.Exit {
 		exit.Reason = fmt.Sprintf("out of memory: its monitor used more than the %d MiB above its guest's that are allowed; raise memory in function.toml", overhead/mib)
 	case e.Reboot && i.agent != nil:
 		exit.Reason = "the guest's kernel ended without a word of the function: it panicked, most likely; its last lines are in the output"
-	case e.Reboot:
-		exit.Code = 0
+	case e.Reboot: // whether well or not, nobody tells
 		exit.Reason = "the guest has ended its machine"
 	case e.Reason != "":
 		exit.Reason = "the machine's monitor ended: " + e.Reason

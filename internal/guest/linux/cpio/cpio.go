@@ -195,7 +195,7 @@ func (a *Writer) write(name string, h header, content io.Reader) {
 		int64(h.major), int64(h.minor), int64(len(name) + 1), 0,
 	}
 	var head strings.Builder
-	head.WriteString("070701")
+	head.WriteString(magic)
 	for _, f := range fields {
 		fmt.Fprintf(&head, "%08X", f)
 	}
