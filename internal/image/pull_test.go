@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -84,10 +85,11 @@ func (c *cutting) Write(p []byte) (int, error) {
 	panic(http.ErrAbortHandler)
 }
 
-// cutAfter has every second answer cut.
+// cutAfter has the first answer for each path cut.
 func cutAfter(bytes int) func(int64, http.ResponseWriter, *http.Request) bool {
-	return func(n int64, _ http.ResponseWriter, r *http.Request) bool {
-		if n%2 == 1 {
+	var seen sync.Map // paths; several blobs are pulled at once
+	return func(_ int64, _ http.ResponseWriter, r *http.Request) bool {
+		if _, again := seen.LoadOrStore(r.URL.Path, true); !again {
 			*r = *r.WithContext(context.WithValue(r.Context(), cutKey{}, bytes))
 		}
 		return false
