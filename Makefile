@@ -33,9 +33,14 @@ functions: ## build the sample functions into build/functions, a folder to serve
 	@scripts/functions
 
 .PHONY: test
-test: build functions ## run all tests; as root on Debian and Ubuntu, install with apt what they need
+test: build functions ## run the tests; as root on Debian and Ubuntu, install with apt what they need
 	@scripts/apt-deps test
 	@scripts/test
+
+.PHONY: test-docker
+test-docker: build functions ## test the sandbox docker with an Engine of the tests' own
+	@scripts/apt-deps test
+	@scripts/test docker
 
 .PHONY: test-machines
 test-machines: build functions ## test virtual machines; ten minutes without KVM
