@@ -27,7 +27,7 @@ func Combinations() []Combination {
 	return []Combination{
 		{Monitor: "qemu", Accelerator: vmm.KVM, Boot: vmm.BootPVH},
 		{Monitor: "qemu", Accelerator: vmm.TCG, Boot: vmm.BootPVH, Tested: true},
-		{Monitor: "firecracker", Accelerator: vmm.KVM, Boot: vmm.BootPVH, Tested: true},
+		{Monitor: "firecracker", Accelerator: vmm.KVM, Boot: vmm.BootPVH},
 		{Monitor: "firecracker", Accelerator: vmm.KVM, Boot: vmm.BootLinux},
 		{Monitor: "qemu-microvm", Accelerator: vmm.KVM, Boot: vmm.BootPVH},
 		{Monitor: "qemu-microvm", Accelerator: vmm.TCG, Boot: vmm.BootPVH, Fault: clockless, Tested: true},
