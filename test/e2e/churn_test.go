@@ -160,8 +160,9 @@ func (c *churn) work() {
 func (c *churn) cycle(i int, rng *rand.Rand) {
 	function := c.functions[i%len(c.functions)]
 	how := peace
-	// Three of five: not all find a victim, and at least a third shall.
-	if rng.IntN(5) < 3 {
+	// Four of five: on a busy machine half of them find no victim, and at least
+	// a third shall.
+	if rng.IntN(5) < 4 {
 		how = violence(1 + rng.IntN(int(kinds)-1))
 	}
 	moment := time.Duration(rng.Int64N(int64(c.life)))
