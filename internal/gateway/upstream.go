@@ -4,6 +4,8 @@ import (
 	"net"
 	"slices"
 	"sync"
+
+	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
 // maxIdlePerInstance bounds the connections kept to one instance, whatever its
@@ -22,6 +24,9 @@ type upConn struct {
 
 // newUpConn has l look after nc where it can.
 func (g *Gateway) newUpConn(nc net.Conn, l *loop) *upConn {
+	if _, tended := nc.(sandbox.TendedConn); tended { // nor can it be told whether that is quiet
+		return &upConn{link: nc, brief: true}
+	}
 	raw, ok := plain(nc)
 	if !ok {
 		return &upConn{link: nc}

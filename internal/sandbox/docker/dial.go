@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
 // Dial opens a connection to the function's port.
@@ -43,8 +44,7 @@ func (i *instance) connectOverBridge(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		i.conns.add(tcp)
-	}
-	return conn, nil
+	tcp := conn.(*net.TCPConn) // of that network
+	i.conns.add(tcp)
+	return sandbox.TendedConn{TCPConn: tcp}, nil
 }

@@ -88,12 +88,16 @@ func (i *instance) Dial(ctx context.Context) (net.Conn, error) {
 
 // known returns a connection that ends with the guest.
 func (i *instance) known(conn net.Conn) (net.Conn, error) {
-	if tcp, ok := conn.(*net.TCPConn); ok && !i.conns.add(tcp) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return conn, nil
+	}
+	if !i.conns.add(tcp) {
 		_ = conn.Close()
 		<-i.done
 		return nil, i.ended()
 	}
-	return conn, nil
+	return sandbox.TendedConn{TCPConn: tcp}, nil
 }
 
 func (i *instance) ended() error {
