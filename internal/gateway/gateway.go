@@ -30,16 +30,16 @@ type Gateway struct {
 	made     time.Time
 	faulted  atomic.Int64 // when a fault was last logged, since made; 0 is never
 
-	mu      sync.Mutex
-	conns   []*conn // those that are open
-	idles   map[*idleConns]struct{}
-	emptied chan struct{} // closed once draining and no connection is left
-	slots   chan struct{} // one for each connection allowed
-	wake    chan struct{} // tells the sweeper that there is work again
-	workers sync.WaitGroup
-	looping sync.WaitGroup
-	started bool
-	stop    sync.Once
+	mu        sync.Mutex
+	conns     []*conn // those that are open
+	instances map[*upConns]struct{}
+	emptied   chan struct{} // closed once draining and no connection is left
+	slots     chan struct{} // one for each connection allowed
+	wake      chan struct{} // tells the sweeper that there is work again
+	workers   sync.WaitGroup
+	looping   sync.WaitGroup
+	started   bool
+	stop      sync.Once
 }
 
 // New checks the options and binds the listener. A gateway that is never
@@ -54,11 +54,11 @@ func New(opts Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		opts: opts, ln: opts.Listener, metrics: m, made: time.Now(),
-		limits:  http1.Limits{Target: opts.MaxTarget, Fields: opts.MaxFields},
-		idles:   map[*idleConns]struct{}{},
-		emptied: make(chan struct{}),
-		slots:   make(chan struct{}, opts.MaxConns),
-		wake:    make(chan struct{}, 1),
+		limits:    http1.Limits{Target: opts.MaxTarget, Fields: opts.MaxFields},
+		instances: map[*upConns]struct{}{},
+		emptied:   make(chan struct{}),
+		slots:     make(chan struct{}, opts.MaxConns),
+		wake:      make(chan struct{}, 1),
 	}
 	g.base, g.cancel = context.WithCancel(context.Background())
 	g.buffers.New = func() any { return newScratch(opts.MaxHead) }
@@ -140,8 +140,8 @@ func (g *Gateway) cut() {
 
 func (g *Gateway) closeIdles() {
 	g.mu.Lock()
-	lists := make([]*idleConns, 0, len(g.idles))
-	for l := range g.idles {
+	lists := make([]*upConns, 0, len(g.instances))
+	for l := range g.instances {
 		lists = append(lists, l)
 	}
 	g.mu.Unlock()

@@ -74,7 +74,7 @@ func noDuplicate() error {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next), Max: before.Max}); err != nil {
 		return err
 	}
-	u := g.newUpConn(nc, g.loops[0])
+	u := g.connsOf(&testLease{i: i}, 4).open(nc, g.loops[0])
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
 		return err
 	}
@@ -87,8 +87,8 @@ func noDuplicate() error {
 	if n, err := u.Read(make([]byte, 100)); err != nil || n == 0 {
 		return fmt.Errorf("read %d bytes: %w", n, err)
 	}
-	g.idleOf(&testLease{i: i}, 4).put(u)
-	if taken := g.idleOf(&testLease{i: i}, 4).take(g.loops[0], false); taken != nil {
+	g.connsOf(&testLease{i: i}, 4).put(u)
+	if taken := g.connsOf(&testLease{i: i}, 4).take(g.loops[0], false); taken != nil {
 		return fmt.Errorf("%v was kept", taken)
 	}
 	g.Start()

@@ -116,15 +116,15 @@ func (x *exchange) begin(l *loop, ahead bool) stage {
 		return stageBegun
 	}
 	c := &x.call
-	if c.idle, _ = c.lease.Attachment().(*idleConns); c.idle == nil {
+	if c.conns, _ = c.lease.Attachment().(*upConns); c.conns == nil {
 		return stageLeased
 	}
-	up := c.idle.take(l, false)
+	up := c.conns.take(l, false)
 	switch {
 	case up == nil:
 		return stageLeased
 	case up.sock == nil:
-		c.idle.put(up) // for the goroutine to find it
+		c.conns.put(up) // for the goroutine to find it
 		return stageLeased
 	}
 	c.trip = trip{err: os.ErrDeadlineExceeded}

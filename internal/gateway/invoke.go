@@ -11,7 +11,7 @@ import (
 // A call is one try of an exchange on one instance.
 type call struct {
 	lease    Lease // nil once released
-	idle     *idleConns
+	conns    *upConns
 	up       *upConn // nil once given back or closed
 	trip     trip
 	from     stream
@@ -101,8 +101,8 @@ func (x *exchange) tryAcquire() bool {
 // releases it. A kept connection that turns out to be closed is replaced,
 // once, by a new one.
 func (x *exchange) attempt(from stage) error {
-	if x.call.idle == nil {
-		x.call.idle = x.c.g.idleOf(x.call.lease, x.rev.Function.Concurrency)
+	if x.call.conns == nil {
+		x.call.conns = x.c.g.connsOf(x.call.lease, x.rev.Function.Concurrency)
 	}
 	var err error
 	switch from {
@@ -142,7 +142,7 @@ func (x *exchange) healthy(err error) bool {
 
 // tryKept tries a kept connection, or a new one when there is none.
 func (x *exchange) tryKept() error {
-	return x.tryOn(x.call.idle.take(x.c.loop(), !x.whole()))
+	return x.tryOn(x.call.conns.take(x.c.loop(), !x.whole()))
 }
 
 func (x *exchange) release(healthy bool) {

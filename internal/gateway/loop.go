@@ -30,7 +30,6 @@ const (
 // Everything else goes to goroutines. See docs/RATIONALE.md for why.
 type loop struct {
 	g       *Gateway
-	index   int          // in g.loops
 	clients atomic.Int64 // connections of clients
 
 	mu     sync.Mutex
@@ -45,7 +44,7 @@ type loop struct {
 	yield  bool         // a goroutine was given something to do
 }
 
-func newLoop(g *Gateway, index int) (*loop, error) {
+func newLoop(g *Gateway) (*loop, error) {
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("make an event loop: %w", err)
@@ -55,10 +54,11 @@ func newLoop(g *Gateway, index int) (*loop, error) {
 		err = unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: -1})
 	}
 	if err != nil {
+		_ = unix.Close(wake) // or no descriptor
 		_ = unix.Close(ep)
 		return nil, fmt.Errorf("make an event loop: %w", err)
 	}
-	return &loop{g: g, index: index, ep: ep, wake: wake}, nil
+	return &loop{g: g, ep: ep, wake: wake}, nil
 }
 
 // standardLoops is one for each of Go's processors. With one less, Go's sysmon
@@ -68,8 +68,8 @@ func newLoop(g *Gateway, index int) (*loop, error) {
 func standardLoops() int { return min(runtime.GOMAXPROCS(0), maxLoops) }
 
 func (g *Gateway) makeLoops(n int) error {
-	for i := range n {
-		l, err := newLoop(g, i)
+	for range n {
+		l, err := newLoop(g)
 		if err != nil {
 			g.closeLoops()
 			return err

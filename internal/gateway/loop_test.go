@@ -489,3 +489,29 @@ func TestFaultInTheLoop(t *testing.T) {
 		})
 	}
 }
+
+// TestInstanceThatIsGone has requests wait for a function whose kernel goes
+// without a word, as a virtual machine's does: in a loop, and in a goroutine.
+func TestInstanceThatIsGone(t *testing.T) {
+	r, function := newGated(t)
+	t.Cleanup(func() { close(function.gate) })
+	const head = "POST /invoke/f/held HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n"
+	inLoop := r.warm()
+	inLoop.send(head + "abc")
+	r.await(0, 1, 0)
+	outside := r.dial()
+	outside.send(head + "a")
+	instance := r.pool.instances[0]
+	for start := time.Now(); instance.dialled() < 2; time.Sleep(time.Millisecond) {
+		if time.Since(start) > patience {
+			t.Fatal("the second request does not reach the function")
+		}
+	}
+	time.Sleep(20 * time.Millisecond) // most of the time it waits by then; it has to end in any case
+	instance.close()
+	for name, c := range map[string]*client{"in a loop": inLoop, "in a goroutine": outside} {
+		if resp, body := c.response("POST"); resp.StatusCode != 502 {
+			t.Errorf("%s: got %d %q", name, resp.StatusCode, body)
+		}
+	}
+}

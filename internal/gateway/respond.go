@@ -165,7 +165,7 @@ func (x *exchange) settle(whole bool) {
 	cause := x.c.watch.detach()
 	surplus := len(c.from.buffered()) > 0 // nobody asked for it
 	if whole && x.resp.Persistent && cause == causeNone && !surplus {
-		c.idle.put(c.up)
+		c.conns.put(c.up)
 	} else {
 		_ = c.up.Close()
 	}

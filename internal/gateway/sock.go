@@ -171,6 +171,12 @@ func (s *sock) resetOnClose() {
 	})
 }
 
+// end has every read come to its end, after what has arrived, and every write
+// fail. The descriptor stays.
+func (s *sock) end() {
+	_ = s.shielded(func() error { return unix.Shutdown(s.fd, unix.SHUT_RDWR) })
+}
+
 // shielded runs do, which must be short, while the descriptor can't be closed.
 func (s *sock) shielded(do func() error) error {
 	s.mu.Lock()

@@ -144,7 +144,7 @@ func TestSockEndWithData(t *testing.T) {
 // does not reach the next one with the same descriptor.
 func TestEventOfAClosedSock(t *testing.T) {
 	g := &Gateway{}
-	l, err := newLoop(g, 0)
+	l, err := newLoop(g)
 	if err != nil {
 		t.Fatal(err)
 	}

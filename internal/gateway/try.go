@@ -102,7 +102,7 @@ func (x *exchange) dial() (*upConn, error) {
 	x.c.watch.queue(nil)
 	switch {
 	case err == nil:
-		return g.newUpConn(nc, x.c.loop()), nil
+		return x.call.conns.open(nc, x.c.loop()), nil
 	case exhausted(err):
 		g.pressed.Store(true)
 		return nil, &faas.Error{

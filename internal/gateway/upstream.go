@@ -4,8 +4,6 @@ import (
 	"net"
 	"slices"
 	"sync"
-
-	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
 // maxIdlePerInstance bounds the connections kept to one instance, whatever its
@@ -15,30 +13,19 @@ const maxIdlePerInstance = 256
 // An upConn is a connection to an instance.
 type upConn struct {
 	link
-	sock   *sock      // what link is; nil when no loop looks after it
-	list   *idleConns // where it is kept
-	brief  bool       // is not kept
+	sock   *sock    // what link is; nil when no loop looks after it
+	list   *upConns // where it is listed or kept
+	brief  bool     // is not kept
 	reused bool
 	since  int64 // tick when it became idle
 }
 
-// newUpConn has l look after nc where it can.
-func (g *Gateway) newUpConn(nc net.Conn, l *loop) *upConn {
-	if _, tended := nc.(sandbox.TendedConn); tended { // nor can it be told whether that is quiet
-		return &upConn{link: nc, brief: true}
+// Close is io.Closer's.
+func (u *upConn) Close() error {
+	if u.list != nil {
+		u.list.forget(u)
 	}
-	raw, ok := plain(nc)
-	if !ok {
-		return &upConn{link: nc}
-	}
-	s, err := l.adopt(raw, nc)
-	if err != nil { // without a loop it can't be told whether it is quiet
-		if exhausted(err) {
-			g.pressed.Store(true)
-		}
-		return &upConn{link: nc, brief: true}
-	}
-	return &upConn{link: s, sock: s}
+	return u.link.Close()
 }
 
 // ready is task's: a kept connection is closed, or speaks without being asked
@@ -55,41 +42,75 @@ func (u *upConn) ended() {}
 // struck is task's.
 func (u *upConn) struck(any) { _ = u.Close() }
 
-// idleConns are the kept connections of one instance, attached to it through
-// its leases and closed by the pool when it goes.
-type idleConns struct {
+// upConns are the connections to one instance, attached to it through its
+// leases. The pool closes them when the instance goes.
+type upConns struct {
 	g      *Gateway
 	mu     sync.Mutex
-	conns  []*upConn // the last one used is the last
-	limit  int
+	kept   []*upConn            // those without a request; the last one used is the last
+	looped map[*upConn]struct{} // those that a loop looks after, kept or not
+	limit  int                  // of kept
 	closed bool
 }
 
-// idleOf returns the list of lease's instance.
-func (g *Gateway) idleOf(lease Lease, concurrency int) *idleConns {
-	if l, ok := lease.Attachment().(*idleConns); ok {
+// connsOf returns the connections to lease's instance.
+func (g *Gateway) connsOf(lease Lease, concurrency int) *upConns {
+	if l, ok := lease.Attachment().(*upConns); ok {
 		return l
 	}
-	l := &idleConns{g: g, limit: min(max(concurrency, 1), maxIdlePerInstance)}
+	l := &upConns{g: g, limit: min(max(concurrency, 1), maxIdlePerInstance), looped: map[*upConn]struct{}{}}
 	// Listed first: whoever closes l, and that may be SetAttachment on an
 	// instance that is gone, takes it out again.
 	g.mu.Lock()
-	g.idles[l] = struct{}{}
+	g.instances[l] = struct{}{}
 	g.mu.Unlock()
-	placed, ok := lease.SetAttachment(l).(*idleConns)
-	if placed != l {
-		_ = l.Close()
+	placed, ok := lease.SetAttachment(l).(*upConns)
+	if placed == l {
+		return l
 	}
+	_ = l.Close()
+	if ok {
+		return placed
+	}
+	return &upConns{g: g, looped: map[*upConn]struct{}{}} // the place is taken: nothing is kept
+}
+
+// open has l look after a new connection where it can. To an instance that is
+// gone it is at its end at once.
+func (i *upConns) open(nc net.Conn, l *loop) *upConn {
+	raw, ok := plain(nc)
 	if !ok {
-		return l // the place is taken: nothing is kept
+		return &upConn{link: nc}
 	}
-	return placed
+	s, err := l.adopt(raw, nc)
+	if err != nil { // without a loop it can't be told whether it is quiet
+		if exhausted(err) {
+			i.g.pressed.Store(true)
+		}
+		return &upConn{link: nc, brief: true}
+	}
+	u := &upConn{link: s, sock: s, list: i}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		s.end()
+	} else {
+		i.looped[u] = struct{}{}
+	}
+	return u
+}
+
+// forget is told that u is about to be closed.
+func (i *upConns) forget(u *upConn) {
+	i.mu.Lock()
+	delete(i.looped, u)
+	i.mu.Unlock()
 }
 
 // take returns a connection that was kept, of l where there is one, or nil. It
 // is open and quiet as far as its loop knows; with probe, as far as the kernel
 // does.
-func (i *idleConns) take(l *loop, probe bool) *upConn {
+func (i *upConns) take(l *loop, probe bool) *upConn {
 	oldest := i.g.tick.Load() - int64(i.g.opts.UpstreamIdle)
 	for {
 		u := i.pop(l)
@@ -105,43 +126,43 @@ func (i *idleConns) take(l *loop, probe bool) *upConn {
 }
 
 // pop takes out the last connection of l's, or else the last.
-func (i *idleConns) pop(l *loop) *upConn {
+func (i *upConns) pop(l *loop) *upConn {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if len(i.conns) == 0 {
+	if len(i.kept) == 0 {
 		return nil
 	}
-	at := len(i.conns) - 1
+	at := len(i.kept) - 1
 	for n := at; n >= 0; n-- {
-		if s := i.conns[n].sock; s != nil && s.loop == l {
+		if s := i.kept[n].sock; s != nil && s.loop == l {
 			at = n
 			break
 		}
 	}
-	u := i.conns[at]
-	i.conns = slices.Delete(i.conns, at, at+1)
+	u := i.kept[at]
+	i.kept = slices.Delete(i.kept, at, at+1)
 	return u
 }
 
 // remove takes u out. It reports false when it was not there.
-func (i *idleConns) remove(u *upConn) bool {
+func (i *upConns) remove(u *upConn) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	at := slices.Index(i.conns, u)
+	at := slices.Index(i.kept, u)
 	if at >= 0 {
-		i.conns = slices.Delete(i.conns, at, at+1)
+		i.kept = slices.Delete(i.kept, at, at+1)
 	}
 	return at >= 0
 }
 
 // put keeps u, or closes it when there are enough or it is not quiet.
-func (i *idleConns) put(u *upConn) {
+func (i *upConns) put(u *upConn) {
 	u.since, u.list = i.g.tick.Load(), i
 	i.mu.Lock()
 	// Once it is parked, its loop may want to remove it.
-	keep := !u.brief && !i.closed && len(i.conns) < i.limit && (u.sock == nil || u.sock.park(u))
+	keep := !u.brief && !i.closed && len(i.kept) < i.limit && (u.sock == nil || u.sock.park(u))
 	if keep {
-		i.conns = append(i.conns, u)
+		i.kept = append(i.kept, u)
 	}
 	i.mu.Unlock()
 	if !keep {
@@ -150,19 +171,19 @@ func (i *idleConns) put(u *upConn) {
 }
 
 // drop closes those for which old is true.
-func (i *idleConns) drop(old func(*upConn) bool) (left int) {
+func (i *upConns) drop(old func(*upConn) bool) (left int) {
 	i.mu.Lock()
 	var gone []*upConn
-	kept := i.conns[:0]
-	for _, u := range i.conns {
+	kept := i.kept[:0]
+	for _, u := range i.kept {
 		if old(u) {
 			gone = append(gone, u)
 		} else {
 			kept = append(kept, u)
 		}
 	}
-	clear(i.conns[len(kept):])
-	i.conns = kept
+	clear(i.kept[len(kept):])
+	i.kept = kept
 	i.mu.Unlock()
 	for _, u := range gone {
 		_ = u.Close()
@@ -170,15 +191,21 @@ func (i *idleConns) drop(old func(*upConn) bool) (left int) {
 	return len(kept)
 }
 
-// Close closes what is kept and keeps nothing more. The pool calls it when
-// the instance goes.
-func (i *idleConns) Close() error {
+// Close closes what is kept, keeps nothing more, and ends what is in use: an
+// instance whose kernel is gone with it does not say so. What has arrived can
+// still be read. The pool calls it when the instance goes.
+func (i *upConns) Close() error {
 	i.mu.Lock()
 	i.closed = true
 	i.mu.Unlock()
 	i.drop(func(*upConn) bool { return true })
+	i.mu.Lock()
+	for u := range i.looped {
+		u.sock.end()
+	}
+	i.mu.Unlock()
 	i.g.mu.Lock()
-	delete(i.g.idles, i)
+	delete(i.g.instances, i)
 	i.g.mu.Unlock()
 	return nil
 }
@@ -189,8 +216,8 @@ func (g *Gateway) sweepIdle() bool {
 	oldest := g.tick.Load() - int64(g.opts.UpstreamIdle)
 	left := 0
 	g.mu.Lock()
-	lists := make([]*idleConns, 0, len(g.idles))
-	for l := range g.idles {
+	lists := make([]*upConns, 0, len(g.instances))
+	for l := range g.instances {
 		lists = append(lists, l)
 	}
 	g.mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 
 	"github.com/unifaas/unifaas/internal/faas"
-	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
 // Dial opens a connection to the function's port.
@@ -44,7 +43,8 @@ func (i *instance) connectOverBridge(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	tcp := conn.(*net.TCPConn) // of that network
-	i.conns.add(tcp)
-	return sandbox.TendedConn{TCPConn: tcp}, nil
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		i.conns.add(tcp)
+	}
+	return conn, nil
 }

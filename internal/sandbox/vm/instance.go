@@ -88,16 +88,12 @@ func (i *instance) Dial(ctx context.Context) (net.Conn, error) {
 
 // known returns a connection that ends with the guest.
 func (i *instance) known(conn net.Conn) (net.Conn, error) {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return conn, nil
-	}
-	if !i.conns.add(tcp) {
+	if tcp, ok := conn.(*net.TCPConn); ok && !i.conns.add(tcp) {
 		_ = conn.Close()
 		<-i.done
 		return nil, i.ended()
 	}
-	return sandbox.TendedConn{TCPConn: tcp}, nil
+	return conn, nil
 }
 
 func (i *instance) ended() error {
