@@ -6,6 +6,8 @@ import (
 	"os"
 	"slices"
 	"sync"
+
+	"github.com/unifaas/unifaas/internal/guest"
 )
 
 // A Finder finds the assets of one system. It is for concurrent use.
@@ -33,8 +35,8 @@ var ErrNone = errors.New("there are none")
 
 // Find returns the assets that images are made with: those that the settings
 // name, else the ones that were added last, else what another tool keeps. The
-// error is ErrNone where there is nothing. It reads the files again only when
-// they have changed.
+// error is ErrNone where there is nothing. What the settings name is read again
+// only when it has changed.
 func (f *Finder) Find() (*Set, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -50,6 +52,22 @@ func (f *Finder) Find() (*Set, error) {
 		err = ErrNone
 	}
 	return nil, err
+}
+
+// Probe tells whether there are any, as [guest.System] asks.
+func (f *Finder) Probe() guest.Capabilities {
+	set, err := f.Find()
+	switch {
+	case errors.Is(err, ErrNone):
+		return guest.Capabilities{Reason: "there is no kernel of " + f.kind.Title, Remedy: f.kind.Remedy}
+	case err != nil:
+		return guest.Capabilities{Reason: err.Error(), Remedy: f.kind.Remedy}
+	}
+	text := f.kind.Title
+	if set.Version != "" {
+		text += " " + set.Version
+	}
+	return guest.Capabilities{Works: true, Detail: fmt.Sprintf("%s (%s, %s)", text, set.Source, set.Origin)}
 }
 
 // All returns all assets there are, the one that is used first.

@@ -15,8 +15,8 @@ import (
 
 // A Kind is what one guest system needs.
 type Kind struct {
-	// System is its name, for instance "nanos".
-	System string
+	// System is its name, for instance "nanos", and Title the same for people.
+	System, Title string
 	// Files are those that belong together. Where there is one alone, a path may
 	// name it instead of its folder, whatever it is called.
 	Files []File
@@ -29,6 +29,8 @@ type Kind struct {
 	// Setting is how the operator names the files' place, for people: the key in
 	// unifaas.toml or the variable.
 	Setting string
+	// Remedy says, for people, how such files are had.
+	Remedy string
 }
 
 // A File is one of a kind's files.

@@ -21,10 +21,12 @@ const (
 func Assets() assets.Kind {
 	return assets.Kind{
 		System:    Name,
+		Title:     "Nanos",
 		Files:     []assets.File{{Name: kernelFile, Check: kernel.Check}, {Name: loaderFile, Check: disk.CheckLoader}},
 		Version:   version,
 		Elsewhere: releases,
 		Setting:   `[assets] nanos in unifaas.toml, or UNIFAAS_NANOS_DIR,`,
+		Remedy:    "get a release of Nanos (kernel.img and boot.img) and name its folder: unifaas assets add nanos DIR",
 	}
 }
 

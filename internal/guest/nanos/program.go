@@ -6,102 +6,32 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path"
-	"strings"
-)
 
-// maxLinks is how many symbolic links one path may go through, as in Linux.
-const maxLinks = 40
+	"github.com/unifaas/unifaas/internal/guest/rootfs"
+)
 
 // findProgram returns the absolute path of a command in a root file system, and
 // checks that the kernel can run it: it knows programs, and no shell and no
-// interpreter of scripts. A name without a slash is looked up in PATH, and a
-// relative path begins in the working folder.
-func findProgram(rootfs, command, dir string, environ []string) (string, error) {
-	root, err := os.OpenRoot(rootfs)
+// interpreter of scripts.
+func findProgram(dir, command, workDir string, environ []string) (string, error) {
+	root, err := rootfs.Open(dir)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = root.Close() }()
-	candidates := []string{path.Join(dir, command)}
-	switch {
-	case path.IsAbs(command):
-		candidates[0] = path.Clean(command)
-	case !strings.Contains(command, "/"):
-		candidates = nil
-		for _, folder := range strings.Split(searchPath(environ), ":") {
-			candidates = append(candidates, path.Join(dir, folder, command))
-			if path.IsAbs(folder) {
-				candidates[len(candidates)-1] = path.Join(folder, command)
-			}
-		}
+	p, err := root.Program(command, workDir, environ)
+	if err != nil {
+		return "", err
 	}
-	for _, candidate := range candidates {
-		real, err := follow(root, candidate)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			err = checkProgram(root, real)
-		}
-		if err != nil {
-			return "", fmt.Errorf("program %q: %w", candidate, err)
-		}
-		return candidate, nil
+	if err := checkProgram(root, p); err != nil {
+		return "", fmt.Errorf("program %q: %w", p, err)
 	}
-	return "", fmt.Errorf("its root file system has no program %q", command)
-}
-
-func searchPath(environ []string) string {
-	for _, e := range environ {
-		if value, ok := strings.CutPrefix(e, "PATH="); ok {
-			return value
-		}
-	}
-	return ""
-}
-
-// follow returns where an absolute path leads inside of root, without symbolic
-// links, and without the leading slash.
-func follow(root *os.Root, p string) (string, error) {
-	at, rest := "", strings.Split(strings.Trim(p, "/"), "/")
-	for links := 0; len(rest) > 0; {
-		next := path.Join(at, rest[0])
-		if rest[0] == ".." {
-			next = strings.TrimPrefix(path.Clean("/"+at+"/.."), "/")
-		}
-		rest = rest[1:]
-		if next == "" || next == "." {
-			at = ""
-			continue
-		}
-		info, err := root.Lstat(next)
-		if err != nil {
-			return "", err
-		}
-		if info.Mode()&os.ModeSymlink == 0 {
-			at = next
-			continue
-		}
-		if links++; links > maxLinks {
-			return "", errors.New("too many levels of symbolic links")
-		}
-		target, err := root.Readlink(next)
-		if err != nil {
-			return "", err
-		}
-		if path.IsAbs(target) {
-			at = ""
-		}
-		rest = append(strings.Split(strings.Trim(target, "/"), "/"), rest...)
-	}
-	return at, nil
+	return p, nil
 }
 
 // checkProgram tells whether the kernel can run a file.
-func checkProgram(root *os.Root, name string) error {
-	f, err := root.Open(name)
+func checkProgram(root *rootfs.Root, name string) error {
+	f, err := root.File(name)
 	if err != nil {
 		return err
 	}
@@ -129,7 +59,7 @@ func checkProgram(root *os.Root, name string) error {
 			return fmt.Errorf("it is damaged: %w", err)
 		}
 		interpreter := string(bytes.TrimRight(name, "\x00"))
-		if _, err := follow(root, interpreter); err != nil {
+		if !root.Has(interpreter) {
 			return fmt.Errorf("it is linked dynamically, and its root file system has no %q; link it statically, or use an image that has its libraries", interpreter)
 		}
 	}

@@ -2,7 +2,6 @@ package nanos
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -45,23 +44,8 @@ func NewSystem(stateDir string, finder *assets.Finder) *System {
 // Name returns "nanos".
 func (s *System) Name() string { return Name }
 
-const remedy = "get a release of Nanos (kernel.img and boot.img) and name its folder: unifaas assets add nanos DIR"
-
 // Probe looks for a kernel.
-func (s *System) Probe(context.Context) guest.Capabilities {
-	set, err := s.assets.Find()
-	switch {
-	case errors.Is(err, assets.ErrNone):
-		return guest.Capabilities{Reason: "there is no kernel of Nanos", Remedy: remedy}
-	case err != nil:
-		return guest.Capabilities{Reason: err.Error(), Remedy: remedy}
-	}
-	text := "Nanos"
-	if set.Version != "" {
-		text += " " + set.Version
-	}
-	return guest.Capabilities{Works: true, Detail: fmt.Sprintf("%s (%s, %s)", text, set.Source, set.Origin)}
-}
+func (s *System) Probe(context.Context) guest.Capabilities { return s.assets.Probe() }
 
 // Suits tells why a kind of machine can't boot Nanos; nil when it can.
 func (s *System) Suits(on guest.Machine) error {
@@ -96,7 +80,7 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	}
 	set, err := s.assets.Find()
 	if err != nil {
-		return nil, faas.Errorf(faas.KindUnavailable, "prepare function %q: kernel of Nanos: %w (%s)", ref, err, remedy)
+		return nil, faas.Errorf(faas.KindUnavailable, "prepare function %q: kernel of Nanos: %w (%s)", ref, err, s.assets.Kind().Remedy)
 	}
 	p, err := newPlan(rev, on)
 	if err != nil {

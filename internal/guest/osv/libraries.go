@@ -21,7 +21,7 @@ var searched = []string{"/", "/usr/lib"}
 
 // checkOwn looks for what a program in the folder dir needs that OSv links
 // itself.
-func (r *root) checkOwn(n closure.Needs, dir string, isGo bool) error {
+func (r root) checkOwn(n closure.Needs, dir string, isGo bool) error {
 	if isGo {
 		return errors.New("it is a dynamically linked Go program, for which the image has no dynamic linker; build it with CGO_ENABLED=0 and without -buildmode=pie")
 	}
@@ -40,8 +40,8 @@ var configured = []string{"/etc/ld.so.cache", "/etc/ld-musl-x86_64.path"}
 
 // checkLinux looks for what a program in the folder dir needs that a dynamic
 // linker in the image links.
-func (r *root) checkLinux(n closure.Needs, dir string) error {
-	if slices.ContainsFunc(configured, r.has) {
+func (r root) checkLinux(n closure.Needs, dir string) error {
+	if slices.ContainsFunc(configured, r.Has) {
 		return nil // it knows
 	}
 	folders := append([]string{path.Dir(n.Interpreter)}, usual...)
@@ -53,7 +53,7 @@ func (r *root) checkLinux(n closure.Needs, dir string) error {
 
 // missing returns the libraries that a program in the folder dir needs, and
 // that those need, which are neither known nor in the folders.
-func (r *root) missing(n closure.Needs, dir string, folders, known []string) []string {
+func (r root) missing(n closure.Needs, dir string, folders, known []string) []string {
 	type user struct {
 		closure.Needs
 		dir string
@@ -82,9 +82,9 @@ func (r *root) missing(n closure.Needs, dir string, folders, known []string) []s
 }
 
 // library finds a library and returns what it needs in turn, and its folder.
-func (r *root) library(name string, folders []string) (n closure.Needs, dir string, ok bool) {
+func (r root) library(name string, folders []string) (n closure.Needs, dir string, ok bool) {
 	for _, dir := range folders {
-		f, err := r.open(path.Join("/", dir, name))
+		f, err := r.File(path.Join("/", dir, name))
 		if err != nil {
 			continue
 		}

@@ -19,12 +19,14 @@ const loaderFile = "loader-stripped.elf"
 func Assets() assets.Kind {
 	return assets.Kind{
 		System: Name,
+		Title:  "OSv",
 		Files: []assets.File{{Name: loaderFile, Check: func(content []byte) error {
 			_, err := parseLoader(content)
 			return err
 		}}},
 		Version: func(contents [][]byte) string { return findVersion(contents[0]) },
 		Setting: "[assets] osv in unifaas.toml, or UNIFAAS_OSV_LOADER,",
+		Remedy:  "build OSv's loader-stripped.elf and have it checked and kept: unifaas assets add osv FILE",
 	}
 }
 

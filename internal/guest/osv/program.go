@@ -8,73 +8,14 @@ import (
 	"io"
 	"os"
 	"path"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/unifaas/unifaas/internal/guest/osv/rofs"
+	"github.com/unifaas/unifaas/internal/guest/rootfs"
 	"github.com/unifaas/unifaas/internal/image/closure"
 )
 
-// A root is a root file system in which paths are looked up as a guest would:
-// links lead nowhere out of it.
-type root struct{ dir *os.File }
-
-func openRoot(dir string) (*root, error) {
-	f, err := os.Open(dir)
-	return &root{f}, err
-}
-
-func (r *root) Close() error { return r.dir.Close() }
-
-// open opens the regular file at an absolute path.
-func (r *root) open(p string) (*os.File, error) {
-	fd, err := unix.Openat2(int(r.dir.Fd()), p, &unix.OpenHow{
-		Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: p, Err: err}
-	}
-	f := os.NewFile(uintptr(fd), p)
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%q is no file", p)
-	}
-	if err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-func (r *root) has(p string) bool {
-	f, err := r.open(p)
-	if err == nil {
-		_ = f.Close()
-	}
-	return err == nil
-}
-
-// find returns the absolute path of a program, which is looked up in the folders
-// of search where its name has no slash.
-func (r *root) find(name, dir, search string) (string, error) {
-	if strings.Contains(name, "/") {
-		p := name
-		if !path.IsAbs(p) {
-			p = path.Join("/", dir, p)
-		}
-		if !r.has(p) {
-			return "", fmt.Errorf("the image has no program %q", p)
-		}
-		return p, nil
-	}
-	for folder := range strings.SplitSeq(search, ":") {
-		if p := path.Join("/", folder, name); r.has(p) {
-			return p, nil
-		}
-	}
-	return "", fmt.Errorf("the image has no program %q in %s", name, search)
-}
+// A root is a root file system whose programs are to run on OSv.
+type root struct{ *rootfs.Root }
 
 // A program is what a guest runs.
 type program struct {
@@ -97,8 +38,8 @@ func (p *program) argv(arguments []string) []string {
 
 // check tells whether the program at p can run on OSv with that kernel. Its
 // errors say what would.
-func (r *root) check(p string, l *Loader) (*program, error) {
-	f, err := r.open(p)
+func (r root) check(p string, l *Loader) (*program, error) {
+	f, err := r.File(p)
 	if err != nil {
 		return nil, err
 	}
@@ -107,30 +48,15 @@ func (r *root) check(p string, l *Loader) (*program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("program %q: %w", p, err)
 	}
-	real, err := r.name(f)
+	real, err := r.Name(f)
 	for i := range prog.edits {
 		prog.edits[i].Path = real
 	}
 	return prog, err
 }
 
-// name returns the absolute path of an opened file without any link in it.
-func (r *root) name(f *os.File) (string, error) {
-	of := func(f *os.File) (string, error) { return os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd())) }
-	base, err1 := of(r.dir)
-	name, err2 := of(f)
-	if err := errors.Join(err1, err2); err != nil {
-		return "", err
-	}
-	rel, ok := strings.CutPrefix(name, strings.TrimSuffix(base, "/")+"/")
-	if !ok {
-		return "", fmt.Errorf("%q is not in %q", name, base)
-	}
-	return "/" + rel, nil
-}
-
 // examine tells how the program in f is run.
-func (r *root) examine(f *os.File, l *Loader) (*program, error) {
+func (r root) examine(f *os.File, l *Loader) (*program, error) {
 	if err := checkHead(f); err != nil {
 		return nil, err
 	}
@@ -151,7 +77,7 @@ func (r *root) examine(f *os.File, l *Loader) (*program, error) {
 		return nil, fmt.Errorf("its dynamic linker is %q, which is no absolute path", interpreter)
 	case interpreter == "" && !l.Static:
 		return nil, fmt.Errorf("it is statically linked, which OSv %s does not run; take a newer kernel, or link it dynamically", l.Version)
-	case interpreter != "" && l.Static && r.has(interpreter):
+	case interpreter != "" && l.Static && r.Has(interpreter):
 		prog.interpreter = interpreter
 		err = r.checkLinux(needs, path.Dir(f.Name()))
 	case interpreter != "":

@@ -9,23 +9,24 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/unifaas/unifaas/internal/guest/rootfs"
 	"github.com/unifaas/unifaas/internal/image/elftest"
 )
 
 var present = &Loader{Version: "v0.99.0", Static: true, First: 0x40200000, Last: 0x40900000}
 
-func newRoot(t *testing.T, files map[string][]byte) (*root, string) {
+func newRoot(t *testing.T, files map[string][]byte) (root, string) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range files {
 		put(t, dir, name, content)
 	}
-	r, err := openRoot(dir)
+	r, err := rootfs.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close() })
-	return r, dir
+	return root{r}, dir
 }
 
 func TestCheck(t *testing.T) {
@@ -97,23 +98,6 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestFind(t *testing.T) {
-	r, dir := newRoot(t, map[string][]byte{"bin/x": nil, "usr/bin/y": nil, "work/z": nil})
-	for link, target := range map[string]string{"bin/abs": "/usr/bin/y", "bin/out": "../../../../usr/bin/y", "bin/dir": "/usr", "bin/loop": "loop"} {
-		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, want := range map[string]string{
-		"x": "/bin/x", "y": "/usr/bin/y", "./z": "/work/z", "/bin/x": "/bin/x", "abs": "/bin/abs", "/bin/out": "/bin/out",
-		"z": "", "/x": "", "dir": "", "loop": "", "": "",
-	} {
-		if got, err := r.find(name, "/work", "/bin:/usr/bin"); got != want || (err == nil) != (want != "") {
-			t.Errorf("%q: got %q, %v; want %q", name, got, err, want)
-		}
-	}
-}
-
 // TestPrefault prepares Go programs, which then run on Linux as they did before,
 // and checks that what they touch is their .bss.
 func TestPrefault(t *testing.T) {
@@ -135,12 +119,12 @@ func TestPrefault(t *testing.T) {
 			if err := os.Symlink("/real", filepath.Join(dir, "f")); err != nil {
 				t.Fatal(err)
 			}
-			r, err := openRoot(dir)
+			r, err := rootfs.Open(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer r.Close()
-			prog, err := r.check("/f", present)
+			prog, err := root{r}.check("/f", present)
 			if err != nil {
 				t.Fatal(err)
 			}

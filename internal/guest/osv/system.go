@@ -2,15 +2,14 @@ package osv
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"strings"
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/guest"
 	"github.com/unifaas/unifaas/internal/guest/assets"
+	"github.com/unifaas/unifaas/internal/guest/rootfs"
 )
 
 // Name is the value of a function's sandbox key.
@@ -25,8 +24,6 @@ const (
 	longestLine            = 4095
 	longestFirecrackerLine = 2047
 )
-
-const remedy = "build OSv's loader-stripped.elf and have it checked and kept: unifaas assets add osv FILE"
 
 // A System makes what OSv guests boot.
 type System struct {
@@ -59,20 +56,7 @@ func (s *System) loader() (*Loader, error) {
 }
 
 // Probe looks for the kernel.
-func (s *System) Probe(context.Context) guest.Capabilities {
-	set, err := s.assets.Find()
-	switch {
-	case errors.Is(err, assets.ErrNone):
-		return guest.Capabilities{Reason: "there is no kernel of OSv", Remedy: remedy}
-	case err != nil:
-		return guest.Capabilities{Reason: err.Error(), Remedy: remedy}
-	}
-	text := "OSv"
-	if set.Version != "" {
-		text += " " + set.Version
-	}
-	return guest.Capabilities{Works: true, Detail: fmt.Sprintf("%s (%s, %s)", text, set.Source, set.Origin)}
-}
+func (s *System) Probe(context.Context) guest.Capabilities { return s.assets.Probe() }
 
 // Suits tells why a kind of machine can't boot OSv, and which others can; nil
 // when it can.
@@ -90,7 +74,7 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	}
 	l, err := s.loader()
 	if err != nil {
-		return nil, faas.Errorf(faas.KindUnavailable, "prepare function %q: kernel of OSv: %w (%s)", ref, err, remedy)
+		return nil, faas.Errorf(faas.KindUnavailable, "prepare function %q: kernel of OSv: %w (%s)", ref, err, s.assets.Kind().Remedy)
 	}
 	command, prog, err := planOf(rev, l)
 	if err != nil {
@@ -131,14 +115,15 @@ func planOf(rev *faas.Revision, l *Loader) (*Command, *program, error) {
 		return nil, nil, err
 	}
 	c := &Command{Env: rev.Environ(), Dir: rev.Image.Config.WorkDir}
-	in, err := openRoot(rev.Image.Rootfs)
+	files, err := rootfs.Open(rev.Image.Rootfs)
 	if err != nil {
 		return nil, nil, fmt.Errorf("prepare function %q: %w", ref, err)
 	}
-	defer func() { _ = in.Close() }()
+	defer func() { _ = files.Close() }()
+	in := root{files}
 	var prog *program
 	// OSv opens the file that argv[0] names.
-	p, err := in.find(argv[0], c.Dir, searchPath(c.Env))
+	p, err := in.Program(argv[0], c.Dir, c.Env)
 	if err == nil {
 		prog, err = in.check(p, l)
 	}
@@ -147,16 +132,6 @@ func planOf(rev *faas.Revision, l *Loader) (*Command, *program, error) {
 	}
 	c.Argv = prog.argv(argv[1:])
 	return c, prog, nil
-}
-
-// searchPath returns PATH of an environment.
-func searchPath(env []string) string {
-	for _, kv := range env {
-		if value, ok := strings.CutPrefix(kv, "PATH="); ok {
-			return value
-		}
-	}
-	return ""
 }
 
 // checkLength refuses what a guest would not be told in full.
