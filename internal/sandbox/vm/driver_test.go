@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/guest"
+	"github.com/unifaas/unifaas/internal/guest/assets"
 	"github.com/unifaas/unifaas/internal/guest/linux"
 	"github.com/unifaas/unifaas/internal/guest/linux/kernel/kerneltest"
 	"github.com/unifaas/unifaas/internal/sandbox"
@@ -31,12 +33,32 @@ func (m monitor) Prepare(ctx context.Context, rev *faas.Revision) (sandbox.Artif
 	return m.Driver.Prepare(ctx, &mine)
 }
 
-// newLinux returns drivers of Linux guests on one monitor.
-func newLinux(kernels, name string) func(testing.TB, sandbox.Host) sandbox.Driver {
-	return func(t testing.TB, host sandbox.Host) sandbox.Driver {
+// on returns drivers of a guest system on one monitor.
+func on(name string, system func(stateDir string) guest.System) func(testing.TB, sandbox.Host) sandbox.Driver {
+	return func(_ testing.TB, host sandbox.Host) sandbox.Driver {
 		only := slices.DeleteFunc(all.Monitors(host.StateDir), func(m vmm.Monitor) bool { return m.Name() != name })
-		return monitor{vm.New(vm.NewMachines(host, only), linux.NewSystem(host.StateDir, kernels)), name}
+		return monitor{vm.New(vm.NewMachines(host, only), system(host.StateDir)), name}
 	}
+}
+
+func newLinux(kernels, name string) func(testing.TB, sandbox.Host) sandbox.Driver {
+	return on(name, func(stateDir string) guest.System { return linux.NewSystem(stateDir, kernels) })
+}
+
+// supplied returns where the operator's files for a sandbox are, which a variable
+// names; a test without them is skipped.
+func supplied(t testing.TB, sandbox, variable, what string) string {
+	t.Helper()
+	path := os.Getenv(variable)
+	if path == "" {
+		sandboxtest.Skip(t, sandbox, sandboxtest.Missing{What: what, Remedy: "name it by " + variable})
+	}
+	return path
+}
+
+// finder finds what is supplied at path.
+func finder(kind assets.Kind, path, stateDir string) *assets.Finder {
+	return assets.NewFinder(kind, path, assets.NewStore(assets.Dir(stateDir)))
 }
 
 func conformance(t *testing.T, name string) {
@@ -54,9 +76,7 @@ func TestConformanceMicrovm(t *testing.T) { conformance(t, "qemu-microvm") }
 // TestConformanceFirecracker runs wherever KVM works and a Firecracker is
 // supplied: make test-guest has such a machine.
 func TestConformanceFirecracker(t *testing.T) {
-	if os.Getenv("UNIFAAS_FIRECRACKER") == "" {
-		sandboxtest.Skip(t, "linux-firecracker", sandboxtest.Missing{What: "Firecracker", Remedy: "name it by UNIFAAS_FIRECRACKER"})
-	}
+	supplied(t, "linux-firecracker", "UNIFAAS_FIRECRACKER", "Firecracker")
 	conformance(t, "firecracker")
 }
 

@@ -1,37 +1,13 @@
 package vm_test
 
 import (
-	"os"
-	"slices"
 	"testing"
 
-	"github.com/unifaas/unifaas/internal/guest/assets"
+	"github.com/unifaas/unifaas/internal/guest"
 	"github.com/unifaas/unifaas/internal/guest/nanos"
-	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
 	"github.com/unifaas/unifaas/internal/sandbox/vm"
-	"github.com/unifaas/unifaas/internal/vmm"
-	"github.com/unifaas/unifaas/internal/vmm/all"
 )
-
-// nanosDir is the folder of a release of Nanos; a test without one is skipped.
-func nanosDir(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("UNIFAAS_NANOS_DIR")
-	if dir == "" {
-		sandboxtest.Skip(t, nanos.Name, sandboxtest.Missing{What: "a kernel of Nanos", Remedy: "name the folder of its kernel.img and boot.img by UNIFAAS_NANOS_DIR"})
-	}
-	return dir
-}
-
-// newNanos returns drivers of Nanos unikernels on one monitor.
-func newNanos(dir, name string) func(testing.TB, sandbox.Host) sandbox.Driver {
-	return func(_ testing.TB, host sandbox.Host) sandbox.Driver {
-		only := slices.DeleteFunc(all.Monitors(host.StateDir), func(m vmm.Monitor) bool { return m.Name() != name })
-		finder := assets.NewFinder(nanos.Assets(), dir, assets.NewStore(assets.Dir(host.StateDir)))
-		return monitor{vm.New(vm.NewMachines(host, only), nanos.NewSystem(host.StateDir, finder)), name}
-	}
-}
 
 // unikernelLacks is what a kernel that is one program with it lacks by nature.
 func unikernelLacks() map[sandboxtest.Promise]string {
@@ -47,7 +23,13 @@ func unikernelLacks() map[sandboxtest.Promise]string {
 }
 
 func nanosConformance(t *testing.T, name string) {
-	sandboxtest.Run(t, sandboxtest.Harness{New: newNanos(nanosDir(t), name), Die: vm.Die, Lacks: unikernelLacks()})
+	dir := supplied(t, nanos.Name, "UNIFAAS_NANOS_DIR", "a release of Nanos, kernel.img and boot.img in a folder,")
+	sandboxtest.Run(t, sandboxtest.Harness{
+		New: on(name, func(stateDir string) guest.System {
+			return nanos.NewSystem(stateDir, finder(nanos.Assets(), dir, stateDir))
+		}),
+		Die: vm.Die, Lacks: unikernelLacks(),
+	})
 }
 
 func TestConformanceNanosQ35(t *testing.T) { nanosConformance(t, "qemu") }
@@ -55,8 +37,6 @@ func TestConformanceNanosQ35(t *testing.T) { nanosConformance(t, "qemu") }
 // TestConformanceNanosFirecracker runs wherever KVM works and both are supplied:
 // make test-guest has such a machine.
 func TestConformanceNanosFirecracker(t *testing.T) {
-	if os.Getenv("UNIFAAS_FIRECRACKER") == "" {
-		sandboxtest.Skip(t, "nanos-firecracker", sandboxtest.Missing{What: "Firecracker", Remedy: "name it by UNIFAAS_FIRECRACKER"})
-	}
+	supplied(t, "nanos-firecracker", "UNIFAAS_FIRECRACKER", "Firecracker")
 	nanosConformance(t, "firecracker")
 }

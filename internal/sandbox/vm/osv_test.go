@@ -1,37 +1,13 @@
 package vm_test
 
 import (
-	"os"
-	"slices"
 	"testing"
 
-	"github.com/unifaas/unifaas/internal/guest/assets"
+	"github.com/unifaas/unifaas/internal/guest"
 	"github.com/unifaas/unifaas/internal/guest/osv"
-	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
 	"github.com/unifaas/unifaas/internal/sandbox/vm"
-	"github.com/unifaas/unifaas/internal/vmm"
-	"github.com/unifaas/unifaas/internal/vmm/all"
 )
-
-// osvLoader returns OSv's kernel, which the operator supplies.
-func osvLoader(t testing.TB) string {
-	t.Helper()
-	loader := os.Getenv("UNIFAAS_OSV_LOADER")
-	if loader == "" {
-		sandboxtest.Skip(t, osv.Name, sandboxtest.Missing{What: "OSv's kernel", Remedy: "name a loader-stripped.elf by UNIFAAS_OSV_LOADER"})
-	}
-	return loader
-}
-
-// newOSv returns drivers of OSv guests on one monitor.
-func newOSv(loader, name string) func(testing.TB, sandbox.Host) sandbox.Driver {
-	return func(_ testing.TB, host sandbox.Host) sandbox.Driver {
-		only := slices.DeleteFunc(all.Monitors(host.StateDir), func(m vmm.Monitor) bool { return m.Name() != name })
-		finder := assets.NewFinder(osv.Assets(), loader, assets.NewStore(assets.Dir(host.StateDir)))
-		return monitor{vm.New(vm.NewMachines(host, only), osv.NewSystem(host.StateDir, finder)), name}
-	}
-}
 
 // osvLacks is what OSv lacks beside what any unikernel does.
 func osvLacks() map[sandboxtest.Promise]string {
@@ -43,5 +19,11 @@ func osvLacks() map[sandboxtest.Promise]string {
 }
 
 func TestConformanceOSv(t *testing.T) {
-	sandboxtest.Run(t, sandboxtest.Harness{New: newOSv(osvLoader(t), "qemu"), Die: vm.Die, Lacks: osvLacks()})
+	loader := supplied(t, osv.Name, "UNIFAAS_OSV_LOADER", "OSv's kernel, a loader-stripped.elf,")
+	sandboxtest.Run(t, sandboxtest.Harness{
+		New: on("qemu", func(stateDir string) guest.System {
+			return osv.NewSystem(stateDir, finder(osv.Assets(), loader, stateDir))
+		}),
+		Die: vm.Die, Lacks: osvLacks(),
+	})
 }
