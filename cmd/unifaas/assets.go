@@ -26,8 +26,8 @@ func (e *env) assets() *assets.Store { return assets.NewStore(assets.Dir(e.dirs.
 
 type assetsAddCmd struct {
 	output
-	System string `arg:"" help:"Whose files they are: nanos."`
-	Path   string `arg:"" help:"Folder of the files: of nanos, kernel.img and boot.img of a release."`
+	System string `arg:"" help:"Whose files they are: nanos or osv."`
+	Path   string `arg:"" help:"The files: of nanos, the folder of a release with kernel.img and boot.img; of osv, its kernel loader-stripped.elf."`
 }
 
 func (c *assetsAddCmd) Run(e *env) error {

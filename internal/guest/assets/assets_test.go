@@ -4,8 +4,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/unifaas/unifaas/internal/guest/assets"
 )
@@ -200,4 +202,24 @@ func FuzzCheckELF(f *testing.F) {
 	f.Add(head[:4096])
 	f.Add([]byte("\x7fELF"))
 	f.Fuzz(func(_ *testing.T, data []byte) { _ = assets.CheckELF(data) })
+}
+
+// TestSweep has an addition find what one that was killed has left, and what
+// another is at.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	for name, age := range map[string]time.Duration{"killed": 2 * time.Hour, "at-it": time.Minute} {
+		path := filepath.Join(dir, ".new-"+name)
+		then := time.Now().Add(-age)
+		if err := errors.Join(os.Mkdir(path, 0o755), os.Chtimes(path, then, then)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := assets.NewStore(dir).Add(kind(), folder(t, "1.0", "a")); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, ".new-*"))
+	if want := []string{filepath.Join(dir, ".new-at-it")}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("left: %q, %v; want %q", left, err, want)
+	}
 }

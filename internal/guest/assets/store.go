@@ -44,11 +44,25 @@ func (s *Store) Add(k Kind, path string) (*Set, error) {
 	return set, nil
 }
 
-// temporary begins the name of what is being written.
-const temporary = ".new-"
+// temporary begins the name of what is being written, which takes seconds: what
+// is older than abandoned was left by a process that was killed.
+const (
+	temporary = ".new-"
+	abandoned = time.Hour
+)
+
+func (s *Store) sweep() error {
+	entries, err := os.ReadDir(s.dir)
+	for _, e := range entries {
+		if info, infoErr := e.Info(); infoErr == nil && strings.HasPrefix(e.Name(), temporary) && time.Since(info.ModTime()) > abandoned {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, e.Name())))
+		}
+	}
+	return err
+}
 
 func (s *Store) put(k Kind, set *Set, contents [][]byte) error {
-	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(s.dir, 0o755), s.sweep()); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp(s.dir, temporary)
@@ -79,12 +93,18 @@ func (s *Store) put(k Kind, set *Set, contents [][]byte) error {
 	for name := range set.paths {
 		set.paths[name] = filepath.Join(to, name)
 	}
-	// Files of the same digest are the same files: those who use them are not
-	// disturbed by others in their place.
-	if err := os.RemoveAll(to); err != nil {
+	err = os.Rename(dir, to)
+	if !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return os.Rename(dir, to)
+	// The same files are there, or damaged ones: each is replaced at once, so that
+	// whoever begins a machine meanwhile finds them.
+	for _, f := range append(k.Files[:len(k.Files):len(k.Files)], File{Name: metaFile}) {
+		if err := os.Rename(filepath.Join(dir, f.Name), filepath.Join(to, f.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeFile writes a file whose content is on disk when it returns.
