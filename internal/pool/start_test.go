@@ -78,7 +78,7 @@ func TestSlowStartsAreBoundedToo(t *testing.T) {
 
 func TestRequestsComeBeforeMinimum(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		l := &launcher{delay: time.Second}
+		l := &launcher{delay: placeHeld - 100*time.Millisecond}
 		p := newPool(t, l, func(o *Options) { o.StartParallelism = 1 })
 		warm := function("warm", func(f *faas.Function) { f.MinInstances = 3 })
 		asked := function("asked")
