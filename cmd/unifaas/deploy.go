@@ -23,6 +23,7 @@ type deployCmd struct {
 // called after.
 type deployFlags struct {
 	Sandbox      *string           `placeholder:"NAME" help:"Sandbox: gvisor, container, runc, docker, linux, nanos, osv or auto."`
+	Fallback     *string           `placeholder:"NAME" help:"Sandbox that serves while the first keeps failing."`
 	Runtime      *string           `placeholder:"NAME" help:"Runtime of the sandboxes runc and docker."`
 	Command      []string          `sep:"none" placeholder:"ARG" help:"Command and its arguments, one flag for each."`
 	Port         *int64            `help:"Port on which the function serves."`
@@ -41,12 +42,12 @@ type deployFlags struct {
 	Timeout      *string           `placeholder:"DURATION" help:"Bound of a whole request."`
 	StartTimeout *string           `placeholder:"DURATION" help:"Bound of an instance's start."`
 	Ready        *string           `placeholder:"HOW" help:"When an instance is ready: port, callback or http:/PATH."`
-	Health       *string           `placeholder:"http:/PATH" help:"What idle instances are asked for."`
+	Health       *string           `placeholder:"HOW" help:"How idle instances are checked: http:/PATH, tcp or none."`
 }
 
 func (f *deployFlags) overrides() deploy.Overrides {
 	return deploy.Overrides{
-		Sandbox: f.Sandbox, Runtime: f.Runtime, Command: f.Command, Port: f.Port, Memory: f.Memory, CPUs: f.CPUs,
+		Sandbox: f.Sandbox, Fallback: f.Fallback, Runtime: f.Runtime, Command: f.Command, Port: f.Port, Memory: f.Memory, CPUs: f.CPUs,
 		Pids: f.Pids, Disk: f.Disk, Env: f.Env, Labels: f.Label, Concurrency: f.Concurrency, Queue: f.Queue, Keepalive: f.Keepalive, SingleUse: f.SingleUse,
 		MinInstances: f.MinInstances, MaxInstances: f.MaxInstances, Timeout: f.Timeout, StartTimeout: f.StartTimeout,
 		Ready: f.Ready, Health: f.Health,

@@ -118,6 +118,10 @@ func showDetail(w io.Writer, d *control.Detail) {
 	if d.Config != nil {
 		showConfig(line, d)
 	}
+	if r := d.Relief; r != nil {
+		line("falls back", "to %s for %s, until its own sandbox works; next try in %s; because: %s",
+			d.Config.Fallback, age(r.Since), time.Until(r.Next).Round(time.Second), r.Reason)
+	}
 	if e := d.StartError; e != nil {
 		line("failed start", "%s ago (%d in a row): %s", age(e.At), d.FailedStarts, e.Error)
 		if !d.RetryAt.IsZero() {
@@ -154,7 +158,11 @@ func showOrigin(line func(name, format string, args ...any), d *control.Detail) 
 
 func showConfig(line func(name, format string, args ...any), d *control.Detail) {
 	fn := d.Config
-	line("sandbox", "%s", fn.Sandbox)
+	if fn.Fallback == "" {
+		line("sandbox", "%s", fn.Sandbox)
+	} else {
+		line("sandbox", "%s, with %s as fallback", fn.Sandbox, fn.Fallback)
+	}
 	if d.SandboxDetail != "" {
 		line("runs with", "%s", d.SandboxDetail)
 	}

@@ -11,11 +11,11 @@ import (
 const mebibyte = 1 << 20
 
 // reserved keys are part of what the native form will be.
-var reserved = [...]string{"protocol", "fallback", "freeze-after", "snapshot", "secrets", "schedule"}
+var reserved = [...]string{"protocol", "freeze-after", "snapshot", "secrets", "schedule"}
 
 // nativeKeys are the keys that only the native form has.
 var nativeKeys = [...]string{
-	"sandbox", "image", "command", "port", "concurrency", "min-instances", "max-instances", "queue",
+	"sandbox", "fallback", "image", "command", "port", "concurrency", "min-instances", "max-instances", "queue",
 	"start-timeout", "timeout", "memory", "cpus", "pids", "disk", "egress", "ready", "health", "runtime",
 	"labels", "env", "files",
 }
@@ -44,6 +44,7 @@ func decodeNative(t *table, opts DecodeOptions) *faas.Function {
 	fn := &faas.Function{
 		Ref: opts.Ref, Form: faas.Native, Dir: opts.Dir,
 		Sandbox:      nativeSandbox(t, opts.Sandboxes),
+		Fallback:     nativeFallback(t, opts.Sandboxes),
 		Image:        nativeImage(t, opts),
 		Command:      nativeCommand(t),
 		Port:         int(t.integer("port", 0, 1, math.MaxUint16)), // see NewRevision
@@ -62,7 +63,7 @@ func decodeNative(t *table, opts DecodeOptions) *faas.Function {
 		},
 		Egress:  nativeEgress(t),
 		Ready:   nativeReady(t),
-		Health:  nativeHealth(t),
+		Health:  nativeHealth(t, t.str("sandbox", defaultSandbox)),
 		Runtime: nativeRuntime(t),
 		Labels:  t.stringMap("labels", checkLabel),
 		Env:     t.stringMap("env", checkEnv),
@@ -84,6 +85,9 @@ func checkNative(t *table, fn *faas.Function) {
 	}
 	if fn.SingleUse != faas.Reuse && fn.Concurrency > 1 {
 		t.problem("concurrency", "concurrency = %d contradicts single-use: such an instance serves one request", fn.Concurrency)
+	}
+	if fn.Fallback != "" && (fn.Fallback == fn.Sandbox || fn.Sandbox == "auto") {
+		t.problem("fallback", "fallback = %q must be another sandbox than sandbox = %q", fn.Fallback, fn.Sandbox)
 	}
 	if fn.VM != nil && fn.Sandbox != "auto" && !isVM(fn.Sandbox) {
 		t.problem("vm", "[vm] is only for the sandboxes linux, nanos and osv, not for %q", fn.Sandbox)
@@ -107,6 +111,18 @@ func nativeSandbox(t *table, sandboxes []string) string {
 	}
 	t.problem("sandbox", "unknown sandbox %q%s; there are: auto, %s",
 		name, suggest(name, append([]string{"auto"}, sandboxes...)), strings.Join(sandboxes, ", "))
+	return name
+}
+
+// nativeFallback reads the key fallback: a sandbox by name, since "auto" could
+// be the very one that fails.
+func nativeFallback(t *table, sandboxes []string) string {
+	name := t.str("fallback", "")
+	switch {
+	case name == "" || contains(sandboxes, name):
+	default:
+		t.problem("fallback", "unknown sandbox %q%s; there are: %s", name, suggest(name, sandboxes), strings.Join(sandboxes, ", "))
+	}
 	return name
 }
 

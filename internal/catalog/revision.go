@@ -22,6 +22,34 @@ const defaultPort = 8080
 // on 8080. One that names no command, where its image names none either, is
 // invalid.
 func NewRevision(fn *faas.Function, img faas.Image) (*faas.Revision, error) {
+	rev, err := newRevision(fn, img)
+	if err != nil || fn.Fallback == "" {
+		return rev, err
+	}
+	if img.Rootfs == "" {
+		return nil, faas.Errorf(faas.KindInvalid,
+			"function %q: its image is in the store of sandbox %q, where fallback = %q can't read it; take another image or leave fallback out",
+			fn.Ref, fn.Sandbox, fn.Fallback)
+	}
+	rev.Fallback, err = newRevision(standIn(fn), img)
+	return rev, err
+}
+
+// standIn returns fn as its fallback runs it.
+func standIn(fn *faas.Function) *faas.Function {
+	f := *fn
+	f.Sandbox, f.Fallback, f.MinInstances = fn.Fallback, "", 0
+	switch {
+	case f.VM == nil:
+	case isVM(f.Sandbox):
+		f.VM = &faas.VM{VMM: fn.VM.VMM}
+	default:
+		f.VM = nil
+	}
+	return &f
+}
+
+func newRevision(fn *faas.Function, img faas.Image) (*faas.Revision, error) {
 	bound := *fn
 	if bound.Port == 0 {
 		bound.Port = img.Config.Port

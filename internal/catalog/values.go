@@ -57,7 +57,7 @@ func nativeReady(t *table) faas.Ready {
 	case s == "callback":
 		return faas.Ready{Kind: faas.ReadyCallback}
 	case strings.HasPrefix(s, "http:"):
-		return faas.Ready{Kind: faas.ReadyHTTP, Path: httpPath(t, "ready", s)}
+		return faas.Ready{Kind: faas.ReadyHTTP, Path: httpPath(t, "ready", s, "")}
 	default:
 		t.problem("ready", `ready = %q is none of "port", "callback" and "http:/path"%s`, s,
 			suggest(s, []string{"port", "callback", "http:/"}))
@@ -65,16 +65,26 @@ func nativeReady(t *table) faas.Ready {
 	return faas.Ready{Kind: faas.ReadyPort}
 }
 
-func nativeHealth(t *table) string {
-	s := t.str("health", "")
-	if s == "" {
-		return ""
+// nativeHealth reads the key health. Where it is absent, a unikernel is asked
+// for a connection: when its kernel dies nothing on the host ends.
+func nativeHealth(t *table, sandbox string) string {
+	standard := ""
+	if sandbox == "nanos" || sandbox == "osv" {
+		standard = faas.HealthTCP
 	}
-	return httpPath(t, "health", s)
+	switch s := t.str("health", standard); s {
+	case "", "none":
+		return ""
+	case faas.HealthTCP:
+		return s
+	default:
+		return httpPath(t, "health", s, `; or "tcp", or "none"`)
+	}
 }
 
-// httpPath returns the path in "http:/path".
-func httpPath(t *table, key, s string) string {
+// httpPath returns the path in "http:/path"; others is what else key may be,
+// for the message.
+func httpPath(t *table, key, s, others string) string {
 	p, ok := strings.CutPrefix(s, "http:")
 	valid := ok && strings.HasPrefix(p, "/") && !strings.HasPrefix(p, "//")
 	for _, c := range []byte(p) {
@@ -82,7 +92,7 @@ func httpPath(t *table, key, s string) string {
 		valid = valid && c > ' ' && c < 0x7f && c != '#'
 	}
 	if !valid {
-		t.problem(key, `%s = %q must be "http:" and a path, for instance "http:/healthz"`, key, s)
+		t.problem(key, `%s = %q must be "http:" and a path, for instance "http:/healthz"%s`, key, s, others)
 		return ""
 	}
 	return p

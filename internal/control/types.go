@@ -57,9 +57,19 @@ type Detail struct {
 	Running       []Instance     `json:"running"`
 	Exits         []Exit         `json:"exits"`
 	// StartError is why the last start failed, nil when none has.
-	StartError   *StartError `json:"start_error,omitempty"`
-	FailedStarts int         `json:"failed_starts"`     // in a row
-	RetryAt      time.Time   `json:"retry_at,omitzero"` // when the next start is tried
+	StartError *StartError `json:"start_error,omitempty"`
+	// Relief tells of the time during which the function is served by its
+	// fallback; nil when it is served by its own sandbox.
+	Relief       *Relief   `json:"relief,omitempty"`
+	FailedStarts int       `json:"failed_starts"`     // in a row
+	RetryAt      time.Time `json:"retry_at,omitzero"` // when the next start is tried
+}
+
+// Relief is the time during which a function is served by its fallback.
+type Relief struct {
+	Since  time.Time `json:"since"`
+	Next   time.Time `json:"next"` // when its own sandbox is tried again
+	Reason string    `json:"reason"`
 }
 
 // StartError is a start that failed.

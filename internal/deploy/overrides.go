@@ -14,6 +14,7 @@ import (
 // than the file's; nil and empty ones leave the file's as they are.
 type Overrides struct {
 	Sandbox      *string           `json:"sandbox,omitempty"`
+	Fallback     *string           `json:"fallback,omitempty"`
 	Runtime      *string           `json:"runtime,omitempty"`
 	Command      []string          `json:"command,omitempty"`
 	Port         *int64            `json:"port,omitempty"`
@@ -39,6 +40,7 @@ type Overrides struct {
 func (o *Overrides) table() map[string]any {
 	t := map[string]any{}
 	set(t, "sandbox", o.Sandbox)
+	set(t, "fallback", o.Fallback)
 	set(t, "runtime", o.Runtime)
 	set(t, "port", o.Port)
 	set(t, "memory", o.Memory)

@@ -86,6 +86,10 @@ type Ready struct {
 	Path string // only for ReadyHTTP
 }
 
+// HealthTCP is the health check that is content with a connection: it finds a
+// guest whose kernel has died, which nothing on the host tells of.
+const HealthTCP = "tcp"
+
 // Timeouts bound one request. Zero means unbounded.
 type Timeouts struct {
 	FirstByte time.Duration // from the request's dispatch to the response's first byte
@@ -146,9 +150,12 @@ type Function struct {
 	Dir  string // absolute folder of its function.toml; "" when deployed otherwise
 
 	Sandbox string // gvisor, container, runc, docker, linux, nanos, osv, auto
-	Image   ImageSource
-	Command []string // argv; empty means the image's entrypoint
-	Port    int      // TCP port on which the function serves HTTP/1.1; 0, until it is bound to its image, is that one's
+	// Fallback is the sandbox that serves while Sandbox keeps failing; "" is
+	// none.
+	Fallback string `json:",omitempty"`
+	Image    ImageSource
+	Command  []string // argv; empty means the image's entrypoint
+	Port     int      // TCP port on which the function serves HTTP/1.1; 0, until it is bound to its image, is that one's
 
 	Concurrency  int // requests that one instance handles at once, at least 1
 	SingleUse    SingleUse
@@ -162,7 +169,7 @@ type Function struct {
 
 	Egress  []string
 	Ready   Ready
-	Health  string // path of an HTTP health check of idle instances; "" is none
+	Health  string // how idle instances are checked: the path of a GET, HealthTCP, or "" for not at all
 	Runtime string
 	Labels  map[string]string
 	Env     map[string]string
@@ -207,6 +214,9 @@ type Revision struct {
 	Function Function
 	Image    Image
 	Digest   string // "sha256:..." over the resolved configuration and the image
+	// Fallback is the same function in its fallback sandbox, nil without one.
+	// It has no fallback itself and is never kept warm.
+	Fallback *Revision `json:",omitempty"`
 }
 
 // ID is the short name of a revision for people, logs and file names: the

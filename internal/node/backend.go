@@ -70,6 +70,7 @@ func (b *backend) Describe(name string) (*control.Detail, error) {
 	d := &control.Detail{
 		Function: function(st, running), Loaded: st.Loaded, File: st.Origin.File,
 		Running: b.instances(running), Exits: b.exits(name, running), FailedStarts: running.Failures,
+		Relief: (*control.Relief)(running.Relief),
 	}
 	d.Deployed, d.Previous = b.deployed.Deployed(name)
 	if rev := st.Revision; rev != nil {

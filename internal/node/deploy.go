@@ -178,7 +178,7 @@ func (s *stage) drained(ref faas.Ref) bool {
 // not current.
 func old(st pool.FunctionStatus) bool {
 	for _, i := range st.Instances {
-		if i.Revision != st.Revision {
+		if i.Revision != st.Revision && i.Revision != st.StandIn {
 			return true
 		}
 	}

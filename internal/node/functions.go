@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,12 +64,23 @@ func (n *Node) startCatalog(ctx context.Context) error {
 	n.catalog.Watch(func(s *catalog.Snapshot) {
 		current := s.Revisions()
 		n.pool.SetRevisions(current)
-		n.launcher.Keep(current)
-		n.preparer.set(current)
+		all := slices.Concat(current, fallbacks(current))
+		n.launcher.Keep(all)
+		n.preparer.set(all)
 		known = n.forgetRemoved(known, s)
 		n.applied.publish(s)
 	})
 	return nil
+}
+
+// fallbacks returns the revisions that stand in for others.
+func fallbacks(revs []*faas.Revision) (stand []*faas.Revision) {
+	for _, rev := range revs {
+		if rev.Fallback != nil {
+			stand = append(stand, rev.Fallback)
+		}
+	}
+	return stand
 }
 
 // forgetRemoved drops the metrics of functions that were known and are not in

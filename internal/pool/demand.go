@@ -3,6 +3,8 @@ package pool
 import (
 	"math"
 	"time"
+
+	"github.com/unifaas/unifaas/internal/faas"
 )
 
 // A priority orders starts: whoever waits comes before what is kept warm.
@@ -71,13 +73,34 @@ func (g *group) wants(pr priority, now time.Time) int {
 	if pr == forRequests {
 		return g.shareOf(g.waiters.n) - g.startsWanted()
 	}
-	return g.minimum() - g.ableCount() - g.startsWanted()
+	return g.kept(now) - g.startsWanted()
+}
+
+// kept is how many starts what is kept warm takes: those that the minimum
+// lacks, and those that are owed for instances that were lost.
+func (g *group) kept(now time.Time) int {
+	if now.After(g.owedUntil) {
+		g.owed = 0
+	}
+	return max(0, g.minimum()-g.ableCount(), g.owed)
+}
+
+// lose notes that i is lost without having been asked to go. If it had proved
+// itself, another is owed in its place for as long as it would have been kept.
+func (g *group) lose(i *instance, now time.Time) {
+	f := &g.rev.Function
+	if i.replaced || i.served == 0 || g.draining || g.closed || f.SingleUse != faas.Reuse || f.Keepalive <= 0 {
+		return
+	}
+	i.replaced = true
+	g.owed++
+	g.owedUntil = now.Add(f.Keepalive)
 }
 
 // shed cancels the newest starts that nobody wants any more after a request
 // has left the queue.
 func (g *group) shed() {
-	needed := g.shareOf(g.waiters.n) + max(0, g.minimum()-g.ableCount())
+	needed := g.shareOf(g.waiters.n) + g.kept(time.Now())
 	surplus := g.startsWanted() - needed
 	for n := len(g.starts) - 1; n >= 0 && surplus > 0; n-- {
 		if s := g.starts[n]; !s.canceled {

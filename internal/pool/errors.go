@@ -55,7 +55,7 @@ func errStart(ref faas.Ref, cause error, next time.Duration) error {
 		Kind:       startKind(cause),
 		Message:    faas.Errorf(0, "function %q can't start: %s; next try in %v", ref, reason(cause), next.Round(time.Millisecond)).Message,
 		RetryAfter: next,
-		Err:        cause,
+		Err:        &failedStart{cause},
 	}
 }
 

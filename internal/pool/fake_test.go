@@ -24,6 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type launcher struct {
 	delay  time.Duration
 	hang   string                                 // the function whose starts never end by themselves
+	ill    string                                 // the sandbox in which every start fails
 	script func(ctx context.Context, n int) error // nil: every start succeeds
 	born   func(*fake)                            // prepares an instance before it is handed over
 
@@ -67,6 +68,12 @@ func (l *launcher) pass(ctx context.Context, rev *faas.Revision, n int) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
+	l.mu.Lock()
+	ill := l.ill != "" && rev.Function.Sandbox == l.ill
+	l.mu.Unlock()
+	if ill {
+		return faas.Errorf(faas.KindBroken, "sandbox %q is ill", rev.Function.Sandbox)
+	}
 	if l.delay > 0 {
 		select {
 		case <-time.After(l.delay):
@@ -78,6 +85,13 @@ func (l *launcher) pass(ctx context.Context, rev *faas.Revision, n int) error {
 		return l.script(ctx, n)
 	}
 	return nil
+}
+
+// heal lets starts in every sandbox succeed, or with a name fail in that one.
+func (l *launcher) heal(ill string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ill = ill
 }
 
 func (l *launcher) count() int {
@@ -161,10 +175,13 @@ func (f *fake) Ready(context.Context) error { return nil }
 func (f *fake) Done() <-chan struct{}       { return f.done }
 
 func (f *fake) Dial(ctx context.Context) (net.Conn, error) {
-	if f.dial == nil {
+	f.mu.Lock()
+	dial := f.dial
+	f.mu.Unlock()
+	if dial == nil {
 		return nil, errors.New("connection refused")
 	}
-	return f.dial(ctx)
+	return dial(ctx)
 }
 
 func (f *fake) Wait() sandbox.Exit {
@@ -200,6 +217,12 @@ func (f *fake) Stop(ctx context.Context) error {
 	f.stopped = true
 	f.mu.Unlock()
 	return nil
+}
+
+func (f *fake) setDial(dial func(context.Context) (net.Conn, error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dial = dial
 }
 
 // crash ends the function, as if by itself.

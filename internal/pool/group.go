@@ -42,11 +42,15 @@ type group struct {
 	dead      bool // dropped from the index: look again
 	closed    bool // the pool is stopping
 	draining  bool // another revision is current, or none
+	standIn   bool // for the current revision, while that keeps failing
 	instances []*instance
 	room      stack
 	waiters   queue
 	starts    []*start // in progress, the oldest first; canceled ones until they end
 	backoff   backoff
+	owed      int       // starts that make up for instances that were lost
+	owedUntil time.Time // then they are not wanted any more
+	relief    relief
 	timer     *time.Timer
 	timerAt   time.Time // zero: not armed
 }
@@ -87,9 +91,12 @@ func (g *group) release(i *instance, healthy bool) (fx effects) {
 			fx.kick = true
 		}
 	} else {
+		now := time.Now()
 		i.broke = true
+		g.lose(i, now)
 		g.retire(i)
-		g.failIfHopeless(time.Now())
+		g.strike(now, "an instance broke a request, or let it time out")
+		g.failIfHopeless(now)
 		fx.kick = true
 	}
 	g.settle(i, false, &fx)
@@ -195,5 +202,6 @@ func (g *group) failWaiters(err error) {
 func (g *group) empty(now time.Time) bool {
 	return len(g.instances) == 0 && g.waiters.n == 0 && len(g.starts) == 0 &&
 		(g.draining || g.closed || g.rev.Function.MinInstances == 0) &&
+		(g.closed || !g.relief.remembers(now)) &&
 		(g.closed || g.backoff.failures == 0 || !now.Before(g.backoff.until.Add(backoffLimit)))
 }

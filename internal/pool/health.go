@@ -7,38 +7,82 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
-// healthTimeout bounds one health check, the dial included.
-const healthTimeout = time.Second
+const (
+	// suspectAfter is how long a health check may take before its instance is
+	// put aside. A check comes at most two of Options.HealthEvery after an
+	// instance has become idle or was checked: by default what is wedged is
+	// made up for within a second.
+	suspectAfter = 300 * time.Millisecond
+	// healthTimeout bounds one health check, the dial included. It is far
+	// longer: on a machine under load an instance that is well may be late,
+	// and to start another costs more than to wait.
+	healthTimeout = 3 * time.Second
+)
 
 func (p *Pool) checked() []*instance {
 	return p.collect(func(i *instance) bool {
-		return i.group.rev.Function.Health != "" && i.idle() && i.able()
+		return i.group.rev.Function.Health != "" && i.idle() && i.able() && !i.checking
 	})
 }
 
-// check asks an idle instance whether it is well, and retires it if not. An
-// instance that has been used meanwhile is left alone: a busy one may be slow
-// to answer, and its requests tell more.
+// check asks an idle instance whether it is well, beside everything else: one
+// that is wedged holds up nobody's check. An instance that is used meanwhile is
+// left alone: a busy one may be slow to answer, and its requests tell more.
 func (p *Pool) check(i *instance) {
 	g := i.group
 	g.mu.Lock()
-	idle, used := i.idle(), i.lastUsed
+	idle, used := i.idle() && !i.checking, i.lastUsed
+	i.checking = i.checking || idle
 	g.mu.Unlock()
 	if !idle {
 		return
 	}
-	err := probe(p.base, i.sandbox, g.rev.Function.Health)
-	if err == nil || p.isStopping() {
-		return
-	}
+	p.work.add()
+	go func() {
+		defer p.work.done()
+		late := time.AfterFunc(suspectAfter, func() { p.suspect(i, used) })
+		err := probe(p.life, i.sandbox, g.rev.Function.Health)
+		late.Stop()
+		p.examined(i, used, err)
+	}()
+}
+
+// suspect puts i, which does not answer its check, aside: no request gets it
+// and another takes its place, until it answers after all or is given up.
+func (p *Pool) suspect(i *instance, used time.Time) {
+	g := i.group
 	var fx effects
 	g.mu.Lock()
-	if i.idle() && i.lastUsed.Equal(used) {
-		g.history.exited(time.Now(), i.sandbox.ID(), g.rev, "retired: "+err.Error())
+	if i.checking && i.idle() && i.lastUsed.Equal(used) {
+		i.aside = true
+		g.room.remove(i)
+		g.lose(i, time.Now())
+		fx.kick = true
+	}
+	g.mu.Unlock()
+	p.apply(g, fx)
+}
+
+// examined ends a check: with err nil i is well.
+func (p *Pool) examined(i *instance, used time.Time, err error) {
+	g := i.group
+	now := time.Now()
+	var fx effects
+	g.mu.Lock()
+	i.checking = false
+	switch {
+	case i.stopping || p.isStopping():
+	case err == nil && i.aside:
+		g.bringBack(i, now)
+	case err != nil && i.idle() && i.lastUsed.Equal(used):
+		g.history.exited(now, i.sandbox.ID(), g.rev, "retired: "+err.Error())
+		g.lose(i, now)
 		g.beginStop(i, &fx)
+		g.strike(now, err.Error())
 	}
 	g.mu.Unlock()
 	if len(fx.stop) > 0 {
@@ -47,13 +91,31 @@ func (p *Pool) check(i *instance) {
 	p.apply(g, fx)
 }
 
-// probe sends one GET on a connection of its own; a status below 400 is well.
-func probe(ctx context.Context, s sandbox.Instance, path string) error {
+// bringBack lets an instance that was put aside serve again.
+func (g *group) bringBack(i *instance, now time.Time) {
+	i.aside, i.replaced = false, false
+	g.owed = max(0, g.owed-1)
+	g.serve(i, false)
+	g.shed()
+	g.arm(now, i.idleSince.Add(g.rev.Function.Keepalive))
+}
+
+// probe makes a connection of its own and, where health is a path, sends one
+// GET on it; a status below 400 is well.
+func probe(ctx context.Context, s sandbox.Instance, health string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, http.NoBody)
+	if health == faas.HealthTCP {
+		conn, err := s.Dial(ctx)
+		if err != nil {
+			return fmt.Errorf("health check: connect: %w", err)
+		}
+		_ = conn.Close() // nothing was sent
+		return nil
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+health, http.NoBody)
 	if err != nil {
-		return fmt.Errorf("make health check %q: %w", path, err)
+		return fmt.Errorf("make health check %q: %w", health, err)
 	}
 	transport := &http.Transport{
 		DisableKeepAlives: true,
@@ -62,11 +124,11 @@ func probe(ctx context.Context, s sandbox.Instance, path string) error {
 	defer transport.CloseIdleConnections()
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return fmt.Errorf("health check %q: %w", path, err)
+		return fmt.Errorf("health check %q: %w", health, err)
 	}
 	defer func() { _ = resp.Body.Close() }() // nothing of the body is wanted
 	if resp.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("health check %q: status %d", path, resp.StatusCode)
+		return fmt.Errorf("health check %q: status %d", health, resp.StatusCode)
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func (x *index) createLocked(p *Pool, rev *faas.Revision, estimate int64) *group
 	g.waitSeconds = p.metrics.waitSeconds.WithLabelValues(key.ref.String())
 	g.onTimer = func() { p.tick(g) }
 	g.closed = x.closed
-	g.draining = !x.isCurrent(key)
+	g.draining, g.standIn = x.role(key)
 	if bytes, ok := h.remembered(key.digest); ok {
 		g.footprint.set(bytes, true)
 	} else {
@@ -65,14 +65,22 @@ func (x *index) createLocked(p *Pool, rev *faas.Revision, estimate int64) *group
 	return g
 }
 
-// isCurrent reports whether a revision is deployed. Until it is known what
-// is, everything is taken to be: a recovered instance may be adopted before.
-func (x *index) isCurrent(key groupKey) bool {
+// role says what a revision is to its function: deployed, what stands in for
+// that, or to be drained. Until it is known what is deployed, everything is
+// taken to be: a recovered instance may be adopted before.
+func (x *index) role(key groupKey) (draining, standIn bool) {
 	if x.current == nil {
-		return true
+		return false, false
 	}
 	rev := x.current[key.ref]
-	return rev != nil && rev.Digest == key.digest
+	switch {
+	case rev == nil:
+		return true, false
+	case rev.Digest == key.digest:
+		return false, false
+	}
+	standIn = rev.Fallback != nil && rev.Fallback.Digest == key.digest
+	return !standIn, standIn
 }
 
 func (x *index) all() []*group {

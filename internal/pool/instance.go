@@ -24,6 +24,9 @@ type instance struct {
 	spent     bool // single-use, and used
 	retired   bool // takes no new requests
 	broke     bool // a request of its went wrong; implies retired
+	checking  bool // its health is being checked
+	aside     bool // it owes the answer to a health check: takes no new requests meanwhile
+	replaced  bool // another is owed in its place
 	mourned   bool // its end has been told of
 	stopping  bool // its stop has been asked for; implies retired
 	uncounted bool // no longer counts against max-instances
@@ -40,7 +43,7 @@ func newInstance(g *group, s sandbox.Instance, now time.Time) *instance {
 
 // able reports whether i serves or could serve requests; one that is spent or
 // on its way out does not make up for a start.
-func (i *instance) able() bool { return !i.retired && !i.spent }
+func (i *instance) able() bool { return !i.retired && !i.spent && !i.aside }
 
 func (i *instance) idle() bool { return i.inFlight == 0 && !i.retired }
 

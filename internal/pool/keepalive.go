@@ -33,6 +33,7 @@ func (g *group) tick(now time.Time) (fx effects) {
 			g.arm(now, forget)
 		}
 	}
+	fx.kick = g.retry(now) || fx.kick
 	fx.empty = g.empty(now)
 	return fx
 }

@@ -151,7 +151,7 @@ func TestDeathIsNoticed(t *testing.T) {
 		rs[0].lease.Release(true)
 		l.nth(1).crash(sandbox.Exit{Code: 3})
 		synctest.Wait()
-		equal(t, "alive", len(l.alive()), 0)
+		equal(t, "what made up for the one that had served", l.count(), 3)
 		exits := p.Snapshot()[0].Exits
 		if len(exits) != 2 || exits[0].Reason != "out of memory" || exits[1].Reason != "exit status 3" {
 			t.Errorf("exits: %+v", exits)

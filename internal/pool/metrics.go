@@ -15,6 +15,7 @@ type metrics struct {
 	startSeconds *prometheus.HistogramVec
 	waitSeconds  *prometheus.HistogramVec
 	stopFailures *prometheus.CounterVec
+	fallbacks    *prometheus.CounterVec
 }
 
 func newMetrics(p *Pool) *metrics {
@@ -38,9 +39,13 @@ func newMetrics(p *Pool) *metrics {
 			Name: "unifaas_pool_stop_failures_total",
 			Help: "Attempts to stop an instance that failed; they are repeated.",
 		}, function),
+		fallbacks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "unifaas_pool_fallback_requests_total",
+			Help: "Requests that were sent to the function's fallback because its own sandbox fails.",
+		}, function),
 	}
 	if r := p.opts.Registerer; r != nil {
-		r.MustRegister(m.starts, m.startSeconds, m.waitSeconds, m.stopFailures, collector{pool: p})
+		r.MustRegister(m.starts, m.startSeconds, m.waitSeconds, m.stopFailures, m.fallbacks, collector{pool: p})
 	}
 	return m
 }
@@ -56,12 +61,15 @@ func (m *metrics) startEnded(ref faas.Ref, outcome string) {
 
 func (m *metrics) stopFailed(ref faas.Ref) { m.stopFailures.WithLabelValues(ref.String()).Inc() }
 
+func (m *metrics) fellBack(ref faas.Ref) { m.fallbacks.WithLabelValues(ref.String()).Inc() }
+
 func (m *metrics) forget(ref faas.Ref) {
 	labels := prometheus.Labels{"function": ref.String()}
 	m.starts.DeletePartialMatch(labels)
 	m.startSeconds.DeletePartialMatch(labels)
 	m.waitSeconds.DeletePartialMatch(labels)
 	m.stopFailures.DeletePartialMatch(labels)
+	m.fallbacks.DeletePartialMatch(labels)
 }
 
 var (
@@ -69,6 +77,8 @@ var (
 		"Instances by state.", []string{"function", "state"}, nil)
 	queuedDesc = prometheus.NewDesc("unifaas_pool_queued_requests",
 		"Requests that wait for an instance.", []string{"function"}, nil)
+	reliefDesc = prometheus.NewDesc("unifaas_pool_fallback",
+		"1 while a function is served by its fallback because its own sandbox keeps failing.", []string{"function"}, nil)
 	memoryDesc = prometheus.NewDesc("unifaas_pool_instance_memory_bytes",
 		"Memory of all instances of a function, last measured.", []string{"function"}, nil)
 )
@@ -81,14 +91,18 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- instancesDesc
 	ch <- queuedDesc
 	ch <- memoryDesc
+	ch <- reliefDesc
 }
 
 func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, st := range c.pool.Snapshot() {
+		function := st.Function.String()
+		if st.Relief != nil {
+			ch <- prometheus.MustNewConstMetric(reliefDesc, prometheus.GaugeValue, 1, function)
+		}
 		if len(st.Instances) == 0 && st.Queued == 0 {
 			continue
 		}
-		function := st.Function.String()
 		var memory int64
 		states := map[State]int{}
 		for _, i := range st.Instances {

@@ -54,7 +54,7 @@ type Options struct {
 	// Default: 10 s.
 	MeasureEvery time.Duration
 	// HealthEvery is how often each idle instance of a function with a health
-	// check is asked. Default: 5 s.
+	// check is asked. Default: 300 ms.
 	HealthEvery time.Duration
 
 	Logger     *slog.Logger          // default: discards
@@ -73,7 +73,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.StopTimeout, 15*time.Second)
 	setDefault(&o.QueueTimeout, 5*time.Minute)
 	setDefault(&o.MeasureEvery, 10*time.Second)
-	setDefault(&o.HealthEvery, 5*time.Second)
+	setDefault(&o.HealthEvery, 300*time.Millisecond)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -21,7 +22,9 @@ type Pool struct {
 	base     context.Context // ended when Stop runs out of time
 	cancel   context.CancelFunc
 	epoch    time.Time
-	quit     chan struct{} // closed when Stop begins
+	life     context.Context // ended when Stop begins, as quit is closed
+	quit     <-chan struct{}
+	endLife  context.CancelFunc
 	shutOnce sync.Once
 	work     tracker // every goroutine and every instance
 
@@ -39,8 +42,10 @@ type Pool struct {
 // Options.Launcher is nil or a metric is registered twice.
 func New(opts Options) *Pool {
 	opts = opts.withDefaults()
-	p := &Pool{opts: opts, log: opts.Logger, epoch: time.Now(), quit: make(chan struct{})}
+	p := &Pool{opts: opts, log: opts.Logger, epoch: time.Now()}
 	p.base, p.cancel = context.WithCancel(context.Background())
+	p.life, p.endLife = context.WithCancel(p.base)
+	p.quit = p.life.Done()
 	p.index.init()
 	p.stopSlots = make(chan struct{}, opts.StopParallelism)
 	p.metrics = newMetrics(p)
@@ -55,16 +60,28 @@ func New(opts Options) *Pool {
 // halves its cost.
 func (p *Pool) now() time.Time { return p.epoch.Add(time.Since(p.epoch)) }
 
-// TryAcquire returns a lease on a warm instance of rev that has room now. It
-// never blocks on anything but a short critical section.
+// TryAcquire returns a lease on a warm instance of rev, or of its fallback
+// while rev keeps failing, that has room now. It never blocks on anything but
+// a short critical section.
 func (p *Pool) TryAcquire(rev *faas.Revision) (*Lease, bool) {
 	g := p.index.lookup(keyOf(rev))
 	if g == nil {
 		return nil, false
 	}
+	var i *instance
 	g.mu.Lock()
-	i := g.take()
+	relieved := rev.Fallback != nil && g.relieved(time.Now())
+	if !relieved {
+		i = g.take()
+	}
 	g.mu.Unlock()
+	if relieved {
+		lease, ok := p.TryAcquire(rev.Fallback)
+		if ok {
+			p.metrics.fellBack(rev.Function.Ref)
+		}
+		return lease, ok
+	}
 	if i == nil {
 		return nil, false
 	}
@@ -76,19 +93,33 @@ func (p *Pool) TryAcquire(rev *faas.Revision) (*Lease, bool) {
 // full, no room on the machine), Timeout, Broken or whatever kind the start
 // failed with, Unavailable (the pool is stopping) or Canceled (ctx ended). A
 // revision that is no longer current is served all the same: its request
-// began while it was.
+// began while it was. Where rev has a fallback, that serves what rev can't
+// start for.
 func (p *Pool) Acquire(ctx context.Context, rev *faas.Revision) (*Lease, error) {
+	lease, err := p.acquire(ctx, rev)
+	var failed *failedStart
+	if rev.Fallback == nil || !errors.As(err, &failed) {
+		return lease, err
+	}
+	p.metrics.fellBack(rev.Function.Ref)
+	return p.acquire(ctx, rev.Fallback)
+}
+
+// acquire is [Pool.Acquire] without the fallback.
+func (p *Pool) acquire(ctx context.Context, rev *faas.Revision) (*Lease, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, errLeft(rev.Function.Ref, err)
 	}
 	g := p.lock(rev)
-	i := g.take()
-	if i != nil {
-		g.mu.Unlock()
-		return &Lease{pool: p, instance: i}, nil
-	}
 	now := time.Now()
 	err := g.refusal(now)
+	if err == nil {
+		if i := g.take(); i != nil {
+			g.mu.Unlock()
+			return &Lease{pool: p, instance: i}, nil
+		}
+		err = g.crowded(now)
+	}
 	if err != nil {
 		g.mu.Unlock()
 		p.drop(g)
@@ -121,11 +152,20 @@ func (p *Pool) lock(rev *faas.Revision) *group {
 	}
 }
 
-// refusal says why a request can't wait; nil when it can.
+// refusal says why no request is served here; nil when they are.
 func (g *group) refusal(now time.Time) error {
 	switch {
 	case g.closed:
 		return errStopping(g.key.ref)
+	case g.relieved(now):
+		return g.errRelieved(now)
+	}
+	return nil
+}
+
+// crowded says why a request that finds no room can't wait; nil when it can.
+func (g *group) crowded(now time.Time) error {
+	switch {
 	case g.hopeless(now):
 		return errStart(g.key.ref, g.backoff.err, g.backoff.until.Sub(now))
 	case g.waiters.n >= g.rev.Function.Queue:

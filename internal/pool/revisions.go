@@ -38,7 +38,7 @@ func (p *Pool) redeploy(next map[faas.Ref]*faas.Revision) map[*group]effects {
 	}
 	changes := make(map[*group]effects, len(x.groups))
 	for key, g := range x.groups {
-		changes[g] = g.setCurrent(x.isCurrent(key))
+		changes[g] = g.play(x.role(key))
 	}
 	for ref := range x.histories {
 		if next[ref] == nil {
@@ -48,14 +48,16 @@ func (p *Pool) redeploy(next map[faas.Ref]*faas.Revision) map[*group]effects {
 	return changes
 }
 
-func (g *group) setCurrent(current bool) (fx effects) {
+// play gives g its role.
+func (g *group) play(draining, standIn bool) (fx effects) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.draining = !current
-	if current {
+	g.draining, g.standIn = draining, standIn
+	if !draining {
 		fx.kick = g.rev.Function.MinInstances > 0
 		return fx
 	}
+	g.owed, g.relief = 0, relief{}
 	for _, i := range g.instances {
 		if i.idle() {
 			g.beginStop(i, &fx)

@@ -18,6 +18,7 @@ const (
 	Starting State = "starting"
 	Idle     State = "idle"
 	Busy     State = "busy"
+	Suspect  State = "suspect" // idle, and late with the answer to its health check
 	Retiring State = "retiring"
 	Stopping State = "stopping"
 )
@@ -27,7 +28,12 @@ type FunctionStatus struct {
 	Function faas.Ref `json:"function"`
 	// Revision is the short name of the current revision; "" when the
 	// function is not deployed any more.
-	Revision  string           `json:"revision"`
+	Revision string `json:"revision"`
+	// StandIn is the short name of the revision that serves while the current
+	// one keeps failing; "" where it has no fallback.
+	StandIn string `json:"stand_in,omitempty"`
+	// Relief tells since when and why it does; nil when it does not.
+	Relief    *Relief          `json:"relief,omitempty"`
 	Instances []InstanceStatus `json:"instances"`
 	Queued    int              `json:"queued"` // requests that wait, for whatever revision
 	// Failures counts the current revision's failed starts in a row. No start
@@ -38,6 +44,13 @@ type FunctionStatus struct {
 	// Exits are the last instances that ended without having been asked to,
 	// the oldest first.
 	Exits []Exit `json:"exits,omitempty"`
+}
+
+// A Relief is the time during which a function is served by its fallback.
+type Relief struct {
+	Since  time.Time `json:"since"`
+	Next   time.Time `json:"next"` // when its own sandbox is tried again
+	Reason string    `json:"reason"`
 }
 
 // An InstanceStatus is what the pool knows about one instance.
@@ -90,6 +103,9 @@ func (p *Pool) remembered() map[faas.Ref]*FunctionStatus {
 		st := &FunctionStatus{Function: ref}
 		if rev := x.current[ref]; rev != nil {
 			st.Revision = rev.ID()
+			if rev.Fallback != nil {
+				st.StandIn = rev.Fallback.ID()
+			}
 		}
 		h.mu.Lock()
 		st.Exits = slices.Clone(h.exits)
@@ -104,13 +120,16 @@ func (g *group) describe(st *FunctionStatus, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	st.Queued += g.waiters.n
-	if !g.draining {
+	if !g.draining && !g.standIn {
 		st.Revision = g.rev.ID()
 		st.Failures = g.backoff.failures
 		if g.backoff.active(now) {
 			until := g.backoff.until
 			st.BackoffUntil = &until
 		}
+	}
+	if r := &g.relief; r.active() {
+		st.Relief = &Relief{Since: r.since, Next: r.until, Reason: r.reason}
 	}
 	for _, s := range g.starts {
 		st.Instances = append(st.Instances, InstanceStatus{
@@ -149,6 +168,8 @@ func (i *instance) state() State {
 		return Retiring
 	case i.inFlight > 0:
 		return Busy
+	case i.aside:
+		return Suspect
 	default:
 		return Idle
 	}

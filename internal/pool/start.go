@@ -80,7 +80,10 @@ func (p *Pool) ready(g *group, s *start, inst sandbox.Instance) *instance {
 	g.mu.Lock()
 	g.endStart(s)
 	g.backoff.started()
-	i := newInstance(g, inst, time.Now())
+	g.owed = max(0, g.owed-1)
+	now := time.Now()
+	i := newInstance(g, inst, now)
+	g.recover(s.began, now)
 	fx := p.enter(g, i, true)
 	g.mu.Unlock()
 	p.watch(i)
@@ -114,12 +117,14 @@ func (p *Pool) failed(g *group, s *start, err error) {
 	}
 	p.metrics.startEnded(g.key.ref, startKind(err).String())
 	g.history.startFailed(now, g.rev, err)
+	g.owed = 0                            // what does not start makes up for nothing
 	if s.failures == g.backoff.failures { // starts that fail side by side are one failure
 		g.backoff.fail(now, err)
 	}
 	if g.backoff.active(now) {
 		g.arm(now, g.backoff.until)
 	}
+	g.strike(now, reason(err))
 	g.failIfHopeless(now)
 	// The whole of it: what waiting requests are told is short. The back-off
 	// bounds how often.
@@ -166,6 +171,10 @@ func (p *Pool) ended(i *instance) {
 	if i.served == 0 && i.inFlight == 0 && !i.spent {
 		g.diedIdle(now, now.Sub(i.created), exit)
 	}
+	if !i.broke { // that was counted
+		g.strike(now, exit.String())
+	}
+	g.lose(i, now)
 	g.beginStop(i, &fx)
 	g.failIfHopeless(now)
 	g.mu.Unlock()

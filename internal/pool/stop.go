@@ -137,7 +137,7 @@ func (p *Pool) Stop(ctx context.Context) error {
 
 // shut makes the pool take nothing new and begins to stop what there is.
 func (p *Pool) shut() {
-	close(p.quit)
+	p.endLife()
 	p.index.mu.Lock()
 	p.index.closed = true
 	p.index.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
 // answers makes an instance answer every connection's only request.
@@ -56,11 +57,138 @@ func TestHealthChecks(t *testing.T) {
 				lease.Release(true)
 				time.Sleep(12 * time.Second)
 				synctest.Wait()
-				equal(t, "retired", len(l.alive()) == 0, test.retired)
+				equal(t, "retired", l.nth(0).isStopped(), test.retired)
 				if exits := p.Snapshot()[0].Exits; test.retired && !strings.Contains(exits[0].Reason, test.reason) {
 					t.Errorf("exits: %+v", exits)
 				}
+				p.SetRevisions(nil)   // or what makes up for it would go on
 				time.Sleep(time.Hour) // the one that hangs comes back
+			})
+		})
+	}
+}
+
+// A wedged instance accepts connections and never answers.
+func TestWedgedInstanceIsReplacedWithinASecond(t *testing.T) {
+	for _, late := range []time.Duration{2 * time.Second, time.Hour} {
+		t.Run(late.String(), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				well, wedged := answers("200 OK", 0), answers("200 OK", late)
+				l := &launcher{born: func(f *fake) { f.dial = well }}
+				p := newPool(t, l)
+				rev := function("f", func(f *faas.Function) { f.Health, f.Keepalive = "/health", 10*time.Second })
+				serve(t, p, rev)
+				time.Sleep(2*time.Second + 10*time.Millisecond)
+				first := l.nth(0)
+				first.setDial(wedged)
+				time.Sleep(time.Second)
+				synctest.Wait()
+				equal(t, "launches within a second", l.count(), 2)
+				equal(t, "states", states(p), "suspect idle")
+				lease := acquire(t, p, rev)
+				equal(t, "a request has the new one", lease.Instance().ID(), l.nth(1).ID())
+				lease.Release(true)
+				first.setDial(well)
+				time.Sleep(3 * time.Second)
+				synctest.Wait()
+				comesBack := late < healthTimeout
+				equal(t, "the wedged one is stopped", first.isStopped(), !comesBack)
+				equal(t, "instances", len(l.alive()), map[bool]int{true: 2, false: 1}[comesBack])
+				time.Sleep(20 * time.Second)
+				synctest.Wait()
+				equal(t, "left after their keepalive", len(l.alive()), 0)
+				equal(t, "launches", l.count(), 2)
+				time.Sleep(time.Hour) // what hangs comes back
+			})
+		})
+	}
+}
+
+func states(p *Pool) string {
+	var states []string
+	for _, i := range p.Snapshot()[0].Instances {
+		states = append(states, string(i.State))
+	}
+	return strings.Join(states, " ")
+}
+
+// What is wedged holds up no check of another.
+func TestChecksDoNotWaitForEachOther(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{born: func(f *fake) { f.dial = answers("200 OK", 0) }}
+		p := newPool(t, l)
+		rev := function("f", func(f *faas.Function) { f.Health = "/health" })
+		for _, r := range send(p, rev, 8) {
+			r.lease.Release(true)
+		}
+		for n := range 8 {
+			l.nth(n).setDial(answers("200 OK", time.Hour))
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		equal(t, "launches within a second", l.count(), 16)
+		p.SetRevisions(nil)
+		time.Sleep(2 * time.Hour)
+	})
+}
+
+func TestConnectionIsAHealthCheck(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{born: func(f *fake) { f.dial = answers("500 Oops", 0) }} // nothing is asked
+		p := newPool(t, l)
+		rev := function("f", func(f *faas.Function) { f.Health = faas.HealthTCP })
+		serve(t, p, rev)
+		time.Sleep(5 * time.Second)
+		equal(t, "launches", l.count(), 1)
+		l.nth(0).setDial(func(ctx context.Context) (net.Conn, error) { // as a guest whose kernel died
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		time.Sleep(time.Second)
+		equal(t, "launches within a second", l.count(), 2)
+		time.Sleep(3 * time.Second)
+		exits := p.Snapshot()[0].Exits
+		if len(exits) != 1 || !strings.Contains(exits[0].Reason, "health check: connect: context deadline exceeded") {
+			t.Errorf("exits: %+v", exits)
+		}
+		p.SetRevisions(nil)
+	})
+}
+
+func TestLostInstanceIsReplacedAtOnce(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		loss  func(*fake, *Lease)
+		edit  func(*faas.Function)
+		count int // launches in the end
+	}{
+		{"crashed when idle", func(f *fake, l *Lease) { l.Release(true); f.crash(sandbox.Exit{Code: 1}) }, nil, 2},
+		{"broke a request", func(_ *fake, l *Lease) { l.Release(false) }, nil, 2},
+		{"crashed with a request", func(f *fake, l *Lease) { f.crash(sandbox.Exit{Code: 1}); synctest.Wait(); l.Release(false) }, nil, 2},
+		{"without keepalive", func(f *fake, l *Lease) { f.crash(sandbox.Exit{Code: 1}); l.Release(false) },
+			func(f *faas.Function) { f.Keepalive = 0; f.MinInstances = 1 }, 2}, // for the minimum only
+		{"single-use", func(f *fake, l *Lease) { l.Release(true); f.crash(sandbox.Exit{Code: 1}) },
+			func(f *faas.Function) { f.SingleUse = faas.StayIdle }, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				l := &launcher{}
+				p := newPool(t, l)
+				rev := function("f", func(f *faas.Function) {
+					if test.edit != nil {
+						test.edit(f)
+					}
+				})
+				if rev.Function.SingleUse == faas.Reuse {
+					serve(t, p, rev)
+				}
+				lease := acquire(t, p, rev)
+				test.loss(l.nth(0), lease)
+				synctest.Wait()
+				equal(t, "launches", l.count(), test.count)
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				equal(t, "launches in the end", l.count(), test.count)
 			})
 		})
 	}
@@ -72,10 +200,13 @@ func TestHealthCheckSparesAnInstanceInUse(t *testing.T) {
 		p := newPool(t, l)
 		rev := function("f", func(f *faas.Function) { f.Health = "/health" })
 		serve(t, p, rev)
-		time.Sleep(10*time.Second + 250*time.Millisecond) // half-way through a check
-		serve(t, p, rev)
-		time.Sleep(time.Second)
+		time.Sleep(300*time.Millisecond + 250*time.Millisecond) // half-way through a check
+		lease := acquire(t, p, rev)
+		time.Sleep(10 * time.Second)
 		equal(t, "alive", len(l.alive()), 1)
+		lease.Release(true)
+		p.SetRevisions(nil)
+		time.Sleep(time.Second)
 	})
 }
 
