@@ -84,6 +84,15 @@ type Machine struct {
 	Cmdline string
 }
 
+// On returns the kind of machine that a monitor makes, by its name and by what
+// its probe said.
+func On(monitor string, caps vmm.Capabilities) Machine {
+	return Machine{
+		Monitor: monitor, Accelerator: caps.Accelerator, Boots: caps.Boots,
+		ELFOnly: caps.ELFOnly, PCI: caps.PCI, PowersOff: caps.PowersOff, Cmdline: caps.Cmdline,
+	}
+}
+
 // An Image is what a machine boots.
 type Image struct {
 	Boot   vmm.Boot

@@ -20,6 +20,9 @@ func (b *bench) burst(ctx context.Context) ([]measure.Row, error) {
 	var rows []measure.Row
 	var errs []error
 	for _, c := range contests(b.options.sandboxes) {
+		if c.burst.peer == "" {
+			continue
+		}
 		row, err := b.burstContest(ctx, c)
 		rows, errs = append(rows, row), append(errs, err)
 		if ctx.Err() != nil {
@@ -33,8 +36,8 @@ func (b *bench) burstContest(ctx context.Context, c contest) (measure.Row, error
 	atOnce := cmp.Or(c.atOnce, b.scale.burst)
 	name := fmt.Sprintf("burst of %d cold starts, total%s", atOnce, c.label)
 	loop := rival{c.burst.peer + ", a loop per core", c.burst.bound}
-	f := b.newField("burst-" + c.sandbox)
-	ours, err := f.ours(ctx, c.sandbox)
+	f := b.newField("burst")
+	ours, err := f.ours(ctx, c)
 	var peer peers.Peer
 	if err == nil {
 		peer, err = f.peer(ctx, c.burst.peer)

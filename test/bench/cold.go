@@ -70,8 +70,11 @@ func (f *field) coldContenders(ctx context.Context, contests []contest) (contend
 		contenders = append(contenders, contender{name, run})
 	}
 	seen := map[string]bool{}
+	for _, c := range contests { // a rival may be another of ours
+		seen[c.ours()] = true
+	}
 	for _, c := range contests {
-		p, err := f.ours(ctx, c.sandbox)
+		p, err := f.ours(ctx, c)
 		add(c.ours(), coldOurs(p), err)
 		for _, rival := range c.cold {
 			if !seen[rival.peer] {

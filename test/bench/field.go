@@ -6,12 +6,25 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/unifaas/unifaas/internal/config"
+	"github.com/unifaas/unifaas/internal/guest"
+	"github.com/unifaas/unifaas/internal/guest/assets"
 	"github.com/unifaas/unifaas/internal/guest/linux"
 	"github.com/unifaas/unifaas/internal/guest/linux/kernel"
+	"github.com/unifaas/unifaas/internal/guest/nanos"
+	"github.com/unifaas/unifaas/internal/guest/osv"
+	"github.com/unifaas/unifaas/internal/vmm/qemu"
 	"github.com/unifaas/unifaas/test/bench/peers"
+)
+
+// What names the kernels of unikernels, for the platform and for us.
+const (
+	nanosVariable = "UNIFAAS_NANOS_DIR"
+	osvVariable   = "UNIFAAS_OSV_LOADER"
 )
 
 // A field is all that competes in one leg. Each is started when it is asked
@@ -58,13 +71,10 @@ func (f *field) newPeer(ctx context.Context, name string) (peers.Peer, error) {
 		}},
 		bareRunc:  {"runc", func(dir string) (peers.Peer, error) { return peers.NewRunc(dir, b.rev) }},
 		bareRunsc: {"runsc", func(dir string) (peers.Peer, error) { return peers.NewRunsc(b.unifaas, dir, b.rev) }},
-		bareQEMU: {"qemu", func(dir string) (peers.Peer, error) {
-			kernels, err := kernels()
-			if err != nil {
-				return nil, err
-			}
-			return peers.NewMachine(ctx, dir, kernels, b.rev)
-		}},
+		bareQEMU:  {"qemu", f.machine(ctx, qemu.Microvm, linux.Name)},
+		bareLinux: {"linux", f.machine(ctx, qemu.Q35, linux.Name)},
+		bareNanos: {"nanos", f.machine(ctx, qemu.Q35, nanos.Name)},
+		bareOSv:   {"osv", f.machine(ctx, qemu.Q35, osv.Name)},
 		dockerRun: {"docker", func(dir string) (peers.Peer, error) {
 			return peers.NewDocker(ctx, b.group, dir, b.rev, b.program)
 		}},
@@ -76,24 +86,45 @@ func (f *field) newPeer(ctx context.Context, name string) (peers.Peer, error) {
 	return kind.new(dir)
 }
 
-// ours returns a platform with one function, "benchmark", each of whose
-// requests starts an instance in the sandbox; or an error that says why the
-// sandbox does not work here.
-func (f *field) ours(ctx context.Context, sandbox string) (*platform, error) {
-	fn := coldFunction(sandbox)
-	for _, c := range contests([]string{sandbox}) {
-		fn.keys = c.keys
+// machine returns what makes a peer of QEMU alone.
+func (f *field) machine(ctx context.Context, kind qemu.Type, guest string) func(dir string) (peers.Peer, error) {
+	return func(dir string) (peers.Peer, error) {
+		system, err := system(guest, dir)
+		if err != nil {
+			return nil, err
+		}
+		return peers.NewMachine(ctx, dir, kind, system, f.bench.rev)
 	}
-	return f.platform(ctx, sandbox, map[string]function{"benchmark": fn})
+}
+
+// system returns a guest system with its images in a folder, and the kernel that
+// the platform would take.
+func system(name, dir string) (guest.System, error) {
+	store := assets.NewStore(assets.Dir(config.DefaultDirs().StateDir))
+	switch name {
+	case nanos.Name:
+		return nanos.NewSystem(dir, assets.NewFinder(nanos.Assets(), os.Getenv(nanosVariable), store)), nil
+	case osv.Name:
+		return osv.NewSystem(dir, assets.NewFinder(osv.Assets(), os.Getenv(osvVariable), store)), nil
+	}
+	kernels, err := kernels()
+	return linux.NewSystem(dir, kernels), err
+}
+
+// ours returns a platform with one function, "benchmark", each of whose
+// requests starts an instance in the contest's sandbox; or an error that says
+// why that does not work here.
+func (f *field) ours(ctx context.Context, c contest) (*platform, error) {
+	return f.platform(ctx, c.sandbox, c.monitor, map[string]function{"benchmark": c.function()})
 }
 
 // platform returns a platform whose functions use the one sandbox.
-func (f *field) platform(ctx context.Context, sandbox string, functions map[string]function) (*platform, error) {
+func (f *field) platform(ctx context.Context, sandbox, monitor string, functions map[string]function) (*platform, error) {
 	at, err := f.place(ctx, sandbox)
 	if err != nil {
 		return nil, err
 	}
-	name := f.leg + "-" + sandbox
+	name := strings.TrimSuffix(f.leg+"-"+sandbox+"-"+monitor, "-")
 	if err := f.bench.examine(ctx, name+"-doctor", sandbox, at); err != nil {
 		return nil, err
 	}
@@ -105,11 +136,17 @@ func (f *field) platform(ctx context.Context, sandbox string, functions map[stri
 }
 
 // place returns where a platform of a sandbox must run: one for Docker beside
-// its daemon.
+// its daemon, one for machines with the kernels of the platform that is
+// installed here.
 func (f *field) place(ctx context.Context, sandbox string) (place, error) {
-	if sandbox == "linux" {
+	switch sandbox {
+	case linux.Name:
 		kernels, err := kernels()
 		return place{env: []string{"UNIFAAS_MACHINES_KERNELS=" + kernels}}, err
+	case nanos.Name:
+		return unikernel(nanos.Assets(), nanosVariable)
+	case osv.Name:
+		return unikernel(osv.Assets(), osvVariable)
 	}
 	if sandbox != "docker" {
 		return place{}, nil
@@ -124,6 +161,21 @@ func (f *field) place(ctx context.Context, sandbox string) (place, error) {
 		at.env = []string{"DOCKER_HOST=" + host}
 	}
 	return at, nil
+}
+
+// unikernel returns the place of a platform with the kernel of a unikernel that
+// the variable names, or that the platform installed here has.
+func unikernel(kind assets.Kind, variable string) (place, error) {
+	store := assets.NewStore(assets.Dir(config.DefaultDirs().StateDir))
+	set, err := assets.NewFinder(kind, os.Getenv(variable), store).Find()
+	if err != nil {
+		return place{}, err
+	}
+	path := set.Path(kind.Files[0].Name)
+	if len(kind.Files) > 1 {
+		path = filepath.Dir(path)
+	}
+	return place{env: []string{variable + "=" + path}}, nil
 }
 
 // kernels returns the folder of kernels that machines boot: the platform's own,

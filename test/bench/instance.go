@@ -59,7 +59,7 @@ func (b *bench) instance(ctx context.Context) ([]measure.Row, error) {
 	missing := func(err error) []measure.Row {
 		return []measure.Row{measure.Missing(name, "MiB", "limit", measure.AtMost(1), err.Error())}
 	}
-	p, err := f.platform(ctx, sandbox, functions)
+	p, err := f.platform(ctx, sandbox, "", functions)
 	if err != nil {
 		b.say("without %s: %v", sandbox, err)
 		return missing(err), f.close()

@@ -50,7 +50,7 @@ func (b *bench) machine(ctx context.Context) ([]measure.Row, error) {
 		fn.keys = "vm.vmm = \"qemu-microvm\"\n"
 		functions[name] = fn
 	}
-	p, err := f.platform(ctx, sandbox, functions)
+	p, err := f.platform(ctx, sandbox, "qemu-microvm", functions)
 	if err != nil {
 		b.say("without %s: %v", sandbox, err)
 		return append(rows, measure.Missing("private memory of an idle machine", "MiB", "", nil, err.Error())), f.close()

@@ -160,7 +160,9 @@ func (p part) judge(r *record.Run) (outcome Outcome, evidence string) {
 		return NotMeasurable, fmt.Sprintf("what %s tells of it was not measured", p.experiment)
 	}
 	if p.within > 0 {
-		return p.judgeWithin(series)
+		all, _, without := p.comparable(r, series, nil)
+		outcome, evidence = p.judgeWithin(all)
+		return outcome, evidence + without
 	}
 	var family, others []record.Summary
 	for _, s := range series {
@@ -177,8 +179,30 @@ func (p part) judge(r *record.Run) (outcome Outcome, evidence string) {
 	case len(others) == 0:
 		return NotMeasurable, fmt.Sprintf("%s has nothing to compare it with", p.experiment)
 	}
-	return p.compare(family, others)
+	family, others, without := p.comparable(r, family, others)
+	if len(family) == 0 || len(others) == 0 {
+		return NotMeasurable, fmt.Sprintf("%s has only emulated guests to compare with others", p.experiment)
+	}
+	outcome, evidence = p.compare(family, others)
+	return outcome, evidence + without
 }
+
+// comparable leaves out emulated guests where times are compared and there are
+// others, and says so: they tell of what executes them.
+func (p part) comparable(r *record.Run, family, others []record.Summary) (f, o []record.Summary, without string) {
+	emulated := func(s record.Summary) bool { return slices.Contains(r.Host.Emulated, s.Sandbox) }
+	if !timed(family[0].Unit) || !slices.ContainsFunc(slices.Concat(family, others), emulated) {
+		return family, others, ""
+	}
+	if !slices.ContainsFunc(family, func(s record.Summary) bool { return !emulated(s) }) {
+		// All of the family are: with those alike.
+		return family, slices.DeleteFunc(others, func(s record.Summary) bool { return !emulated(s) }), " (emulated guests alone)"
+	}
+	return slices.DeleteFunc(family, emulated), slices.DeleteFunc(others, emulated), " (without emulated guests)"
+}
+
+// timed reports whether values of a unit depend on how fast a guest is executed.
+func timed(unit string) bool { return unit == "ms" || unit == "s" || strings.HasSuffix(unit, "/s") }
 
 // whole reports whether a family is there: the unikernels each, of gVisor and
 // of containers one way of running them is enough.

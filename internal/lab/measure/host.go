@@ -3,15 +3,24 @@ package measure
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/unifaas/unifaas/internal/host/cgroup"
+	"github.com/unifaas/unifaas/internal/host/kvm"
 	"github.com/unifaas/unifaas/internal/lab/record"
 )
+
+// kvmThere is what is known of KVM before it is tried.
+const kvmThere = "/dev/kvm is there"
+
+// probeTimeout bounds that.
+const probeTimeout = 5 * time.Second
 
 // HostFacts returns what can be found out about the machine. Sandboxes,
 // digests and the platform's version are others' to add.
@@ -20,6 +29,14 @@ func HostFacts() record.Host {
 	h.Hostname, _ = os.Hostname()
 	h.Cores = runtime.NumCPU()
 	h.Cgroup = cgroupVersion()
+	if h.Accelerator == kvmThere {
+		ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+		defer cancel()
+		h.Accelerator = "KVM"
+		if err := kvm.Usable(ctx); err != nil {
+			h.Accelerator = "none (" + err.Error() + ")"
+		}
+	}
 	return h
 }
 
@@ -27,10 +44,10 @@ func (r root) facts() record.Host {
 	h := record.Host{
 		CPU: r.cpu(), Kernel: r.text("proc/sys/kernel/osrelease"), System: r.system(),
 		Governor:    r.text("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-		Accelerator: "no /dev/kvm",
+		Accelerator: "none (there is no /dev/kvm)",
 	}
 	if _, err := os.Stat(string(r) + "dev/kvm"); err == nil {
-		h.Accelerator = "/dev/kvm is there"
+		h.Accelerator = kvmThere
 	}
 	// What can't be read stays 0.
 	h.Memory, _ = r.meminfo("MemTotal")

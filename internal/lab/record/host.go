@@ -18,7 +18,7 @@ type Host struct {
 	Memory      int64     `json:"memory"` // bytes
 	Kernel      string    `json:"kernel"`
 	System      string    `json:"system"`      // distribution and version
-	Accelerator string    `json:"accelerator"` // "kvm", "kvm: does not work: ...", "none"
+	Accelerator string    `json:"accelerator"` // "KVM", or "none" and why
 	Governor    string    `json:"governor"`    // of cpu0's frequency
 	Cgroup      string    `json:"cgroup"`      // "v1", "v2", "hybrid"
 	Platform    string    `json:"platform"`    // unifaas's version
@@ -30,6 +30,9 @@ type Host struct {
 	// Isolation is what is between functions and the host's kernel in each
 	// sandbox, where that is known.
 	Isolation map[string]sandbox.Isolation `json:"isolation,omitempty"`
+	// Emulated are the sandboxes whose guests no processor executes but a
+	// program: their times can be compared with each other alone.
+	Emulated []string `json:"emulated,omitempty"`
 	// Digests are of the images of the functions that were measured.
 	Digests map[string]string `json:"digests"`
 }

@@ -55,6 +55,7 @@ func (r *runner) choose(ctx context.Context, own *lab, options platform.Options)
 		return err
 	}
 	r.facts.Host.Sandboxes, r.facts.Host.Isolation = map[string]string{}, nil
+	r.facts.Host.Emulated = nil
 	for _, s := range found {
 		if !s.Works {
 			if r.wantsSandbox(s.Name, s.Name) {
@@ -88,6 +89,9 @@ func (r *runner) add(own *lab, kind string, v sandbox.Variant, detail string) {
 		return
 	}
 	r.facts.Host.Sandboxes[v.Name] = detail
+	if v.Emulated {
+		r.facts.Host.Emulated = append(r.facts.Host.Emulated, v.Name)
+	}
 	if v.Isolation != "" {
 		if r.facts.Host.Isolation == nil {
 			r.facts.Host.Isolation = map[string]sandbox.Isolation{}

@@ -162,7 +162,7 @@ func (d *Driver) Prepare(ctx context.Context, rev *faas.Revision) (sandbox.Artif
 	if err != nil {
 		return nil, fmt.Errorf("prepare function %q: %w", ref, err)
 	}
-	image, err := d.system.Prepare(ctx, rev, machine(monitor, caps))
+	image, err := d.system.Prepare(ctx, rev, guest.On(monitor.Name(), caps))
 	if err != nil {
 		return nil, err
 	}
@@ -182,13 +182,6 @@ func (d *Driver) Prepare(ctx context.Context, rev *faas.Revision) (sandbox.Artif
 	}
 	_, err = d.machines.pool()
 	return a, err
-}
-
-func machine(monitor vmm.Monitor, caps vmm.Capabilities) guest.Machine {
-	return guest.Machine{
-		Monitor: monitor.Name(), Accelerator: caps.Accelerator, Boots: caps.Boots,
-		ELFOnly: caps.ELFOnly, PCI: caps.PCI, PowersOff: caps.PowersOff, Cmdline: caps.Cmdline,
-	}
 }
 
 var errNotOurs = errors.New("artifact was not made by a driver of virtual machines")

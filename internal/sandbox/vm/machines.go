@@ -112,7 +112,7 @@ func (m *Machines) choose(ctx context.Context, name string, system guest.System)
 // suits tells why a guest system can't boot on a monitor's machines.
 func suits(system guest.System, monitor vmm.Monitor, caps vmm.Capabilities) error {
 	if c, ok := system.(guest.Chooser); ok && caps.Works {
-		return c.Suits(machine(monitor, caps))
+		return c.Suits(guest.On(monitor.Name(), caps))
 	}
 	return nil
 }

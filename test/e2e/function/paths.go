@@ -17,6 +17,7 @@ type function struct {
 	token    string // of this process
 	served   atomic.Int64
 	canceled atomic.Int64
+	wedged   atomic.Int64 // until then, Unix nanoseconds
 	waiting  atomic.Int64
 	ticks    meeting
 	meet     meeting
@@ -24,6 +25,8 @@ type function struct {
 
 // register adds the paths. Numbers are in the query.
 //
+//	/health         204, or no answer while the process is wedged
+//	/wedge?ms=      wedges it for so long
 //	/token          {"token","served","waiting","canceled"} of this process
 //	/version        the version, see version.go
 //	/hold           the version at once; again when the request's body has ended
@@ -38,7 +41,7 @@ type function struct {
 //	/link?old=&new= replaces the file new by a symbolic link to old
 func (f *function) register(mux *http.ServeMux) {
 	for path, serve := range map[string]http.HandlerFunc{
-		"/token": f.tell, "/version": tellVersion, "/hold": f.hold, "/events": f.events, "/tick": f.tick,
+		"/health": f.health, "/wedge": f.wedge, "/token": f.tell, "/version": tellVersion, "/hold": f.hold, "/events": f.events, "/tick": f.tick,
 		"/websocket": websocket, "/wait": f.wait, "/meet": f.meeting, "/leave": f.leave, "/endless": endless,
 		"/request": request, "/link": link,
 	} {
@@ -63,6 +66,19 @@ func (f *function) tell(w http.ResponseWriter, _ *http.Request) {
 	reply(w, map[string]any{
 		"token": f.token, "served": f.served.Load(), "waiting": f.waiting.Load(), "canceled": f.canceled.Load(),
 	})
+}
+
+func (f *function) health(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-time.After(time.Until(time.Unix(0, f.wedged.Load()))):
+		w.WriteHeader(http.StatusNoContent)
+	case <-r.Context().Done():
+	}
+}
+
+func (f *function) wedge(w http.ResponseWriter, r *http.Request) {
+	f.wedged.Store(time.Now().Add(time.Duration(number(r, "ms")) * time.Millisecond).UnixNano())
+	reply(w, f.token)
 }
 
 func tellVersion(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, version()) }

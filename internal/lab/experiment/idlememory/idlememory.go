@@ -32,11 +32,12 @@ var Experiment = experiment.Experiment{
 		},
 	},
 	Trials: func(s experiment.Scale) []experiment.Trial {
-		settle := experiment.Of(s, 200*time.Millisecond, 2*time.Second, 5*time.Second)
+		settle := experiment.Of(s, 120*time.Millisecond, 2*time.Second, 5*time.Second)
 		tens := []int{10, 20, 30, 40, 50, 60, 70, 80, 90, 100}
 		var trials []experiment.Trial
-		for _, n := range experiment.Of(s, []int{10}, tens, tens) {
-			trials = append(trials, trial(n, settle, experiment.Of(s, 1, 3, 3)))
+		rest := new(rest)
+		for _, n := range experiment.Of(s, []int{5}, tens, tens) {
+			trials = append(trials, trial(n, settle, experiment.Of(s, 1, 3, 3), rest))
 		}
 		return trials
 	},
@@ -46,7 +47,7 @@ const mib = 1 << 20
 
 // trial starts n instances, and anew up to as many times as tries says because
 // the rest of the machine's memory has moved meanwhile.
-func trial(n int, settle time.Duration, tries int) experiment.Trial {
+func trial(n int, settle time.Duration, tries int, rest *rest) experiment.Trial {
 	parameters := fmt.Sprintf("instances=%d", n)
 	return experiment.Trial{
 		Parameters: parameters, Times: 1, Cost: time.Duration(n)*200*time.Millisecond + 3*settle,
@@ -54,7 +55,7 @@ func trial(n int, settle time.Duration, tries int) experiment.Trial {
 			if err := experiment.Keep(ctx, lab, s, 0); err != nil {
 				return nil, err
 			}
-			before, err := look(settle)
+			before, err := rest.look(settle)
 			for try := 1; err == nil; try++ {
 				var with, afterwards state
 				if with, err = lookAt(ctx, lab, s, n, settle); err != nil {
@@ -65,6 +66,7 @@ func trial(n int, settle time.Duration, tries int) experiment.Trial {
 				}
 				d := difference{n: n, before: before, with: with, afterwards: afterwards}
 				if try == tries || !d.moved() {
+					rest.state, rest.seen = afterwards, time.Now()
 					return d.samples(parameters, lab.Came(before.processes, with.processes)), nil
 				}
 				before = afterwards
@@ -86,6 +88,23 @@ func lookAt(ctx context.Context, lab experiment.Lab, s experiment.Subject, n int
 type state struct {
 	available int64
 	processes []measure.ProcessMemory
+}
+
+// stillAtRest is how long what was seen of the machine is taken to hold.
+const stillAtRest = time.Second
+
+// A rest is the machine with no instances, as the trial before left it: the
+// next one need not look again.
+type rest struct {
+	state
+	seen time.Time
+}
+
+func (r *rest) look(settle time.Duration) (state, error) {
+	if time.Since(r.seen) < stillAtRest {
+		return r.state, nil
+	}
+	return look(settle)
 }
 
 // look waits until the machine's memory is at rest, for half of settle at
