@@ -63,11 +63,10 @@ var tasks = []task{
 		builds: []string{suiteProgram}, modules: []string{"tun"}, drivers: []string{"kvm_amd", "kvm_intel"},
 		args: []string{"-test.run=^TestUnderKVM$"},
 	},
-	{
-		name: "nanos-firecracker", pkg: "internal/sandbox/vm", needs: nanosVariable, supply: supplyNanos, require: "nanos-firecracker,nanos",
-		builds: []string{suiteProgram}, modules: []string{"tun"}, drivers: []string{"kvm_amd", "kvm_intel"},
-		args: []string{"-test.run=^TestConformanceNanosFirecracker$/^(Serves|StopIsIdempotent|ExitCode|MemoryWithinLimit|RecoverAfterCrash|OutputHasBothStreams)$"},
-	},
+	unikernel("nanos", "firecracker", "TestConformanceNanosFirecracker", "|ExitCode", supplyNanos),
+	unikernel("nanos", "qemu", "TestConformanceNanosQ35", "|ExitCode", supplyNanos),
+	unikernel("osv", "firecracker", "TestConformanceOSvFirecracker", "", supplyOSv),
+	unikernel("osv", "qemu", "TestConformanceOSvQ35", "", supplyOSv),
 	{name: "platform", args: []string{"/platform"}},
 	{name: "platform-user", args: []string{"/platform"}, user: nobody},
 	{
@@ -83,6 +82,27 @@ var tasks = []task{
 		name: "gvisor", pkg: "internal/sandbox/gvisor", require: "gvisor", builds: []string{suiteProgram},
 		args: []string{"-test.skip=^TestLinkage$"}, // it looks at what Go's linker makes
 	},
+}
+
+// unikernel is the task of a unikernel on a monitor, by KVM. Emulated twice, a
+// start takes ten times as long: some of the suite is enough to see that it all
+// fits together.
+func unikernel(system, monitor, test string, more string, supplier func(context.Context, builder, string) (supply, error)) task {
+	cases := "Serves|StopIsIdempotent|MemoryWithinLimit|RecoverAfterCrash|OutputHasBothStreams" + more
+	t := task{
+		name: system + "-" + monitor, pkg: "internal/sandbox/vm", require: system + "-" + monitor + "," + system + ",kvm",
+		needs: unikernelVariables[system], builds: []string{suiteProgram}, modules: []string{"tun"}, drivers: []string{"kvm_amd", "kvm_intel"},
+		args: []string{"-test.run=^" + test + "$/^(" + cases + ")$"},
+	}
+	if monitor == "qemu" {
+		t.programs = []string{"qemu-system-x86_64"}
+	}
+	t.supply = func(ctx context.Context, b builder) (supply, error) {
+		s, err := supplier(ctx, b, monitor)
+		s.env = append(s.env, "UNIFAAS_TEST_ACCELERATOR=kvm")
+		return s, err
+	}
+	return t
 }
 
 // Where things are in the guest.

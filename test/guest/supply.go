@@ -56,6 +56,15 @@ func supplyMachines(ctx context.Context, b builder) (supply, error) {
 
 // supplyQEMU is what the host's QEMU reads, with kernels for Linux guests.
 func supplyQEMU(ctx context.Context, b builder) (supply, error) {
+	s, err := supplyROMs()
+	if err != nil {
+		return s, err
+	}
+	return s, s.addKernels(ctx, b)
+}
+
+// supplyROMs is what the host's QEMU reads.
+func supplyROMs() (supply, error) {
 	s := supply{files: map[string]string{}}
 	for _, pattern := range []string{"/usr/share/seabios/bios*.bin", "/usr/share/qemu/*boot*", "/usr/share/qemu/*v*.bin"} {
 		files, err := filepath.Glob(pattern)
@@ -66,7 +75,7 @@ func supplyQEMU(ctx context.Context, b builder) (supply, error) {
 			s.files[file] = file
 		}
 	}
-	return s, s.addKernels(ctx, b)
+	return s, nil
 }
 
 // addKernels adds a folder of kernels: what unifaas kernel has put where the
@@ -105,21 +114,45 @@ func extractKernel(image, to string) error {
 	return os.WriteFile(to, vmlinux, 0o644)
 }
 
-// nanosVariable names the folder of a release of Nanos.
-const nanosVariable = "UNIFAAS_NANOS_DIR"
+// unikernelVariables name the kernels of unikernels: a folder, and a file.
+var unikernelVariables = map[string]string{"nanos": "UNIFAAS_NANOS_DIR", "osv": "UNIFAAS_OSV_LOADER"}
 
-// supplyNanos adds a release of Nanos to a Firecracker, which it needs, too.
-func supplyNanos(ctx context.Context, b builder) (supply, error) {
-	if os.Getenv(firecrackerVariable) == "" {
-		return supply{}, fmt.Errorf("%s names a release of Nanos; name a Firecracker to run it by %s", nanosVariable, firecrackerVariable)
-	}
-	s, err := supplyFirecracker(ctx, b)
+// supplyNanos adds a release of Nanos to a monitor.
+func supplyNanos(ctx context.Context, b builder, monitor string) (supply, error) {
+	s, err := supplyMonitor(ctx, b, monitor)
 	if err != nil {
 		return s, err
 	}
+	variable := unikernelVariables["nanos"]
 	for _, name := range []string{"kernel.img", "boot.img"} {
-		s.files["/nanos/"+name] = filepath.Join(os.Getenv(nanosVariable), name)
+		s.files["/nanos/"+name] = filepath.Join(os.Getenv(variable), name)
 	}
-	s.env = append(s.env, nanosVariable+"=/nanos", "TMPDIR=/firecracker")
+	s.env = append(s.env, variable+"=/nanos")
 	return s, nil
+}
+
+// supplyOSv adds OSv's kernel to a monitor.
+func supplyOSv(ctx context.Context, b builder, monitor string) (supply, error) {
+	s, err := supplyMonitor(ctx, b, monitor)
+	if err != nil {
+		return s, err
+	}
+	variable := unikernelVariables["osv"]
+	const loader = "/osv/loader-stripped.elf"
+	s.files[loader] = os.Getenv(variable)
+	s.env = append(s.env, variable+"="+loader)
+	return s, nil
+}
+
+// supplyMonitor is what a monitor needs that runs guests other than Linux.
+func supplyMonitor(ctx context.Context, b builder, monitor string) (supply, error) {
+	if monitor == "qemu" {
+		return supplyROMs()
+	}
+	if os.Getenv(firecrackerVariable) == "" {
+		return supply{}, fmt.Errorf("name a Firecracker by %s", firecrackerVariable)
+	}
+	s, err := supplyFirecracker(ctx, b)
+	s.env = append(s.env, "TMPDIR=/firecracker")
+	return s, err
 }

@@ -35,8 +35,13 @@ func (m monitor) Prepare(ctx context.Context, rev *faas.Revision) (sandbox.Artif
 
 // on returns drivers of a guest system on one monitor.
 func on(name string, system func(stateDir string) guest.System) func(testing.TB, sandbox.Host) sandbox.Driver {
-	return func(_ testing.TB, host sandbox.Host) sandbox.Driver {
+	return func(t testing.TB, host sandbox.Host) sandbox.Driver {
 		only := slices.DeleteFunc(all.Monitors(host.StateDir), func(m vmm.Monitor) bool { return m.Name() != name })
+		if want := os.Getenv("UNIFAAS_TEST_ACCELERATOR"); want != "" {
+			if caps := only[0].Probe(t.Context()); string(caps.Accelerator) != want {
+				t.Fatalf("%s has the accelerator %q, want %q: %s%s", name, caps.Accelerator, want, caps.Reason, caps.AcceleratorNote)
+			}
+		}
 		return monitor{vm.New(vm.NewMachines(host, only), system(host.StateDir)), name}
 	}
 }

@@ -18,12 +18,20 @@ func osvLacks() map[sandboxtest.Promise]string {
 	return lacks
 }
 
-func TestConformanceOSv(t *testing.T) {
+func osvConformance(t *testing.T, name string) {
 	loader := supplied(t, osv.Name, "UNIFAAS_OSV_LOADER", "OSv's kernel, a loader-stripped.elf,")
 	sandboxtest.Run(t, sandboxtest.Harness{
-		New: on("qemu", func(stateDir string) guest.System {
+		New: on(name, func(stateDir string) guest.System {
 			return osv.NewSystem(stateDir, finder(osv.Assets(), loader, stateDir))
 		}),
 		Die: vm.Die, Lacks: osvLacks(),
 	})
+}
+
+func TestConformanceOSvQ35(t *testing.T) { osvConformance(t, "qemu") }
+
+// TestConformanceOSvFirecracker is like TestConformanceNanosFirecracker.
+func TestConformanceOSvFirecracker(t *testing.T) {
+	supplied(t, "osv-firecracker", "UNIFAAS_FIRECRACKER", "Firecracker")
+	osvConformance(t, "firecracker")
 }
