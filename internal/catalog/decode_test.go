@@ -48,6 +48,7 @@ func TestDecodeNativeDefaults(t *testing.T) {
 func TestDecodeNativeEveryKey(t *testing.T) {
 	got, err := decode(`
 sandbox     = "linux"
+fallback    = "container"
 image       = "oci:../image"
 command     = ["/benchmark", "-v"]
 port        = 9000
@@ -73,12 +74,15 @@ GREETING = "hello"
 "/etc/x.conf" = "/opt/x.conf"
 [vm]
 vmm = "firecracker"
+root = "ext4"
+disk-rate = 50
+network-rate = 10
 `)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := defaults()
-	want.Sandbox, want.Image = "linux", faas.ImageSource{Scheme: "oci", Location: "/srv/functions/image"}
+	want.Sandbox, want.Fallback, want.Image = "linux", "container", faas.ImageSource{Scheme: "oci", Location: "/srv/functions/image"}
 	want.Command, want.Port, want.Concurrency = []string{"/benchmark", "-v"}, 9000, 8
 	want.Keepalive, want.StartTimeout = 90*time.Second, 5*time.Second
 	want.MinInstances, want.MaxInstances, want.Queue = 1, 4, 10
@@ -88,7 +92,7 @@ vmm = "firecracker"
 	want.Ready, want.Health = faas.Ready{Kind: faas.ReadyHTTP, Path: "/ready?x=1"}, "/healthz"
 	want.Labels, want.Env = map[string]string{"team": "edge"}, map[string]string{"GREETING": "hello"}
 	want.Files = map[string]string{"/app": "/srv/functions/f/src", "/etc/x.conf": "/opt/x.conf"}
-	want.VM = &faas.VM{VMM: "firecracker"}
+	want.VM = &faas.VM{VMM: "firecracker", Root: "ext4", DiskRate: 50 * mebibyte, NetworkRate: 10 * mebibyte}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("decoded (-want +got):\n", diff)
 	}

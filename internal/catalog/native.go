@@ -92,6 +92,9 @@ func checkNative(t *table, fn *faas.Function) {
 	if fn.VM != nil && fn.Sandbox != "auto" && !isVM(fn.Sandbox) {
 		t.problem("vm", "[vm] is only for the sandboxes linux, nanos and osv, not for %q", fn.Sandbox)
 	}
+	if fn.VM != nil && fn.VM.Root != "" && fn.Sandbox != "linux" {
+		t.problem(join("vm", "root"), "root is only for the sandbox linux, not for %q", fn.Sandbox)
+	}
 	if t.has("runtime") && fn.Sandbox != "auto" && fn.Sandbox != "runc" && fn.Sandbox != "docker" {
 		t.problem("runtime", "runtime is only for the sandboxes runc and docker, not for %q", fn.Sandbox)
 	}
@@ -180,6 +183,16 @@ func nativeVM(t *table, opts DecodeOptions) *faas.VM {
 		}
 		vm.Hypervisor = map[string]any{"cpu-config": opts.absolute(path)}
 	}
+	if vm.Root = sub.str("root", ""); vm.Root != "" && !contains(vmRoots, vm.Root) {
+		sub.problem("root", "unknown root %q%s; there are: %s", vm.Root, suggest(vm.Root, vmRoots), strings.Join(vmRoots, ", "))
+	}
+	vm.DiskRate = mebibyte * sub.integer("disk-rate", 0, 1, 1<<30)
+	if vm.NetworkRate = mebibyte * sub.integer("network-rate", 0, 1, 1<<30); vm.NetworkRate > 0 && vm.VMM != "firecracker" {
+		sub.problem("network-rate", "network-rate is bounded by Firecracker alone; write vmm = \"firecracker\", too")
+	}
 	sub.refuseUnknown()
 	return vm
 }
+
+// vmRoots are where a Linux guest may have the function's root.
+var vmRoots = []string{"initial", "erofs", "ext4"}

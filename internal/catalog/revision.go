@@ -42,7 +42,7 @@ func standIn(fn *faas.Function) *faas.Function {
 	switch {
 	case f.VM == nil:
 	case isVM(f.Sandbox):
-		f.VM = &faas.VM{VMM: fn.VM.VMM}
+		f.VM = &faas.VM{VMM: fn.VM.VMM, DiskRate: fn.VM.DiskRate, NetworkRate: fn.VM.NetworkRate}
 	default:
 		f.VM = nil
 	}

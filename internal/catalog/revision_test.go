@@ -2,6 +2,7 @@ package catalog_test
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/unifaas/unifaas/internal/catalog"
@@ -108,5 +109,41 @@ func TestRevisionWithoutCommand(t *testing.T) {
 		if bad := faas.KindOf(err) == faas.KindInvalid && err != nil; bad != c.bad {
 			t.Errorf("%s: got %v", name, err)
 		}
+	}
+}
+
+// What stands in for a function is the same function in another sandbox, which
+// nobody keeps warm.
+func TestRevisionHasAFallback(t *testing.T) {
+	rev := revision(t, func(f *faas.Function, _ *faas.Image) {
+		f.Sandbox, f.Fallback, f.MinInstances = "nanos", "linux", 2
+		f.VM = &faas.VM{VMM: "firecracker", NetworkRate: 5, Hypervisor: map[string]any{"cpu-config": "/x"}}
+	})
+	f := rev.Fallback
+	if f == nil {
+		t.Fatal("it has none")
+	}
+	if f.Function.Sandbox != "linux" || f.Function.Fallback != "" || f.Function.MinInstances != 0 || f.Fallback != nil {
+		t.Errorf("it is %+v", f.Function)
+	}
+	if vm := f.Function.VM; vm.VMM != "firecracker" || vm.NetworkRate != 5 || vm.Hypervisor != nil {
+		t.Errorf("its machine is %+v", vm)
+	}
+	if f.Function.Ref != rev.Function.Ref || f.Image.Digest != rev.Image.Digest || f.Digest == rev.Digest {
+		t.Errorf("it is %v of image %q, for %v of %q", f, f.Image.Digest, rev, rev.Image.Digest)
+	}
+	inGVisor := revision(t, func(f *faas.Function, _ *faas.Image) {
+		f.Sandbox, f.Fallback, f.VM = "osv", "gvisor", &faas.VM{VMM: "qemu"}
+	}).Fallback
+	if inGVisor.Function.VM != nil {
+		t.Errorf("gVisor is told of a machine: %+v", inGVisor.Function.VM)
+	}
+
+	// An image in Docker's store can be read by Docker alone.
+	fn := defaults()
+	fn.Sandbox, fn.Fallback = "docker", "gvisor"
+	_, err := catalog.NewRevision(fn, faas.Image{Digest: "sha256:1", Kept: "sha256:2"})
+	if faas.KindOf(err) != faas.KindInvalid || !strings.Contains(err.Error(), `fallback = "gvisor"`) {
+		t.Errorf("an image that is kept elsewhere: %v", err)
 	}
 }

@@ -127,6 +127,13 @@ type VM struct {
 	// %gateway, %netmask and %callback.
 	Cmdline    string
 	Hypervisor map[string]any // artefact form: the hypervisor's options as written
+	// Root says where a Linux guest has the function's root: "initial", "erofs",
+	// "ext4", or "" for what suits its size.
+	Root string `json:",omitempty"`
+	// DiskRate bounds what goes to and from each disk, NetworkRate the network
+	// in each direction, bytes per second; 0 is unbounded.
+	DiskRate    int64 `json:",omitempty"`
+	NetworkRate int64 `json:",omitempty"`
 }
 
 // Container configures the docker sandbox in the artefact's form.

@@ -20,7 +20,7 @@ func BenchmarkBoot(b *testing.B) {
 	root := probe(b)
 	for _, k := range kernels(b) {
 		for _, machine := range kinds {
-			for _, r := range []linux.Root{linux.RootInitial, linux.RootDisk} {
+			for _, r := range []linux.Root{linux.RootInitial, linux.RootEROFS, linux.RootExt4} {
 				b.Run(fmt.Sprintf("%s/%s/%s", k.Kind, machine.name, r), func(b *testing.B) {
 					var wall, cpu []float64
 					for range b.N {

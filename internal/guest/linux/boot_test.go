@@ -111,7 +111,7 @@ func TestBoot(t *testing.T) {
 	root := probe(t)
 	for _, k := range kernels(t) {
 		for _, machine := range kinds {
-			for _, r := range []linux.Root{linux.RootInitial, linux.RootDisk} {
+			for _, r := range []linux.Root{linux.RootInitial, linux.RootEROFS, linux.RootExt4} {
 				t.Run(string(k.Kind)+"/"+machine.name+"/"+string(r), func(t *testing.T) {
 					g := run(t, k, machine, r, revision(root, nil))
 					g.await(t, "ready", g.Ready())
@@ -173,7 +173,7 @@ func one(t *testing.T) (*kernel.Kernel, kind) {
 
 func TestOutOfMemory(t *testing.T) {
 	k, machine := one(t)
-	g := run(t, k, machine, linux.RootDisk, revision(probe(t), nil))
+	g := run(t, k, machine, linux.RootEROFS, revision(probe(t), nil))
 	g.await(t, "ready", g.Ready())
 	_, _ = g.client.Get(url("/eat", 8080))
 	g.await(t, "exit", g.Exited())

@@ -15,6 +15,7 @@ import (
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/guest/linux/kernel"
 	"github.com/unifaas/unifaas/internal/guest/made"
+	"github.com/unifaas/unifaas/internal/image/archive"
 	"github.com/unifaas/unifaas/internal/oci"
 )
 
@@ -28,10 +29,26 @@ const (
 	// RootInitial is the initial file system: nothing to mount, and a copy in
 	// the memory of each guest.
 	RootInitial Root = "initial"
-	// RootDisk is a read-only disk, whose pages guests share on the host, and
+	// RootEROFS is a read-only disk, whose pages guests share on the host, and
 	// of which each has in its memory what it has read.
-	RootDisk Root = "disk"
+	RootEROFS Root = "erofs"
+	// RootExt4 is the same in the format that any kernel reads.
+	RootExt4 Root = "ext4"
 )
+
+// Roots are what a function may ask for.
+func Roots() []string { return []string{string(RootInitial), string(RootEROFS), string(RootExt4)} }
+
+// driver is what reads a root on a disk; "" is no disk.
+func (r Root) driver() kernel.Driver {
+	switch r {
+	case RootEROFS:
+		return kernel.DriverEROFS
+	case RootExt4:
+		return kernel.DriverExt4
+	}
+	return ""
+}
 
 // largestInitial is the largest root, in bytes, that is put into the initial
 // file system where nobody says.
@@ -74,12 +91,11 @@ func makeImage(ctx context.Context, rev *faas.Revision, o ImageOptions) (*Image,
 	if err != nil {
 		return nil, err
 	}
-	drivers, fileSystem := o.Drivers, ""
-	if root == RootDisk {
-		fileSystem = string(kernel.DriverEROFS)
-		drivers = append(drivers[:len(drivers):len(drivers)], kernel.DriverBlock, kernel.DriverEROFS)
+	drivers, fileSystem := o.Drivers, root.driver()
+	if fileSystem != "" {
+		drivers = append(drivers[:len(drivers):len(drivers)], kernel.DriverBlock, fileSystem)
 	}
-	p, err := NewPlan(rev, fileSystem)
+	p, err := NewPlan(rev, string(fileSystem))
 	if err != nil {
 		return nil, err
 	}
@@ -99,18 +115,24 @@ func makeImage(ctx context.Context, rev *faas.Revision, o ImageOptions) (*Image,
 	}
 	image.Digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
 	image.Initrd = filepath.Join(o.Dir, made.Name(rev.Image)+"-"+hex.EncodeToString(sum.Sum(nil))[:32]+".initrd")
-	if root == RootDisk {
+	if fileSystem != "" {
 		// By the root's content alone: revisions that differ in the rest share it.
-		image.Disk = filepath.Join(o.Dir, made.Name(rev.Image)+".erofs")
-		if err := made.Ensure(image.Disk, func(f *os.File) error {
-			return erofs.Write(ctx, f, rev.Image.Rootfs, erofs.Options{Owner0: os.Geteuid() != 0, Directories: oci.MountPoints()})
-		}); err != nil {
+		image.Disk = filepath.Join(o.Dir, made.Name(rev.Image)+"."+string(root))
+		if err := made.Ensure(image.Disk, func(f *os.File) error { return writeDisk(ctx, f, rev.Image.Rootfs, root) }); err != nil {
 			return nil, fmt.Errorf("write disk: %w", err)
 		}
 	}
 	return image, made.Ensure(image.Initrd, func(f *os.File) error {
 		return errors.Join(WriteBase(f, modules), WriteFunction(f, p, rev.Image.Rootfs))
 	})
+}
+
+func writeDisk(ctx context.Context, f *os.File, rootfs string, root Root) error {
+	owner0, directories := os.Geteuid() != 0, oci.MountPoints()
+	if root == RootExt4 {
+		return writeExt4(ctx, f, rootfs, archive.Options{Owner0: owner0, Directories: directories})
+	}
+	return erofs.Write(ctx, f, rootfs, erofs.Options{Owner0: owner0, Directories: directories})
 }
 
 // root decides where the root is.
@@ -125,7 +147,7 @@ func (o *ImageOptions) root(rev *faas.Revision) (Root, error) {
 	case small || !o.Kernel.Has(kernel.DriverEROFS) || !o.Kernel.Has(kernel.DriverBlock):
 		return RootInitial, nil
 	}
-	return RootDisk, nil
+	return RootEROFS, nil
 }
 
 var errLarge = errors.New("larger")

@@ -68,7 +68,11 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	if on.PCI {
 		drivers[0] = kernel.DriverPCI
 	}
-	img, err := MakeImage(ctx, rev, ImageOptions{Dir: s.images, Kernel: k, Drivers: drivers})
+	options := ImageOptions{Dir: s.images, Kernel: k, Drivers: drivers}
+	if vm := rev.Function.VM; vm != nil {
+		options.Root = Root(vm.Root)
+	}
+	img, err := MakeImage(ctx, rev, options)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/image/archive"
 )
 
 // images gets revisions' images into Docker's store. What comes from our own
@@ -87,7 +88,7 @@ func (s *images) send(ctx context.Context, rootfs, ref string) (id string, err e
 	r, w := io.Pipe()
 	written := make(chan error, 1)
 	go func() {
-		err := writeTar(w, rootfs)
+		err := archive.Tar(ctx, w, rootfs, archive.Options{})
 		_ = w.CloseWithError(err) // nil ends the stream
 		written <- err
 	}()

@@ -234,6 +234,11 @@ func (s *starter) config(ctx context.Context) (vmm.Config, error) {
 		Options: image.Options, UID: s.inst.uid, GID: s.inst.uid,
 		Spawn: s.spawn,
 	}
+	rates := s.inst.fn.VM
+	if rates == nil {
+		rates = &faas.VM{}
+	}
+	c.NICs[0].Bandwidth = rates.NetworkRate
 	instance := guest.Instance{
 		ID: s.spec.ID, Guest: network.Guest, Gateway: network.Gateway,
 		GuestMAC: network.GuestMAC, GatewayMAC: network.GatewayMAC, Control: controlPort,
@@ -247,7 +252,7 @@ func (s *starter) config(ctx context.Context) (vmm.Config, error) {
 		if err != nil {
 			return c, err
 		}
-		c.Disks = append(c.Disks, vmm.Disk{Path: path, ReadOnly: !d.Private})
+		c.Disks = append(c.Disks, vmm.Disk{Path: path, ReadOnly: !d.Private, Bandwidth: rates.DiskRate})
 	}
 	return c, nil
 }

@@ -1,4 +1,4 @@
-package docker
+package archive
 
 import (
 	"archive/tar"
@@ -23,7 +23,7 @@ type entry struct {
 	Attributes map[string]string
 }
 
-func TestWriteTar(t *testing.T) {
+func TestTar(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("owners and capabilities take root")
 	}
@@ -53,10 +53,11 @@ func TestWriteTar(t *testing.T) {
 	}
 
 	var text bytes.Buffer
-	must(writeTar(&text, dir))
+	must(Tar(t.Context(), &text, dir, Options{Directories: []string{"/tmp", "/proc"}}))
 	got, modified := readTar(t, &text)
 	want := map[string]entry{
 		"tmp/":    {Type: tar.TypeDir, Mode: 0o1777},
+		"proc/":   {Type: tar.TypeDir, Mode: 0o755},
 		"program": {Type: tar.TypeReg, Mode: 0o4755, UID: 12, GID: 34, Text: "content"},
 		"same":    {Type: tar.TypeLink, Mode: 0o4755, UID: 12, GID: 34, Link: "program"},
 		"away":    {Type: tar.TypeSymlink, Mode: 0o777, Link: "/etc/shadow"},
@@ -64,6 +65,11 @@ func TestWriteTar(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the tar (-want +got):\n%s", diff)
+	}
+	text.Reset()
+	must(Tar(t.Context(), &text, dir, Options{Owner0: true}))
+	if got, _ := readTar(t, &text); got["program"].UID != 0 || got["program"].GID != 0 {
+		t.Errorf("owner of program: got %d:%d", got["program"].UID, got["program"].GID)
 	}
 	if !modified["program"].Equal(old) {
 		t.Errorf("time of program: got %v, want %v", modified["program"], old)
@@ -97,8 +103,8 @@ func readTar(t *testing.T, r io.Reader) (map[string]entry, map[string]time.Time)
 	}
 }
 
-func TestWriteTarOfNothing(t *testing.T) {
-	if err := writeTar(io.Discard, filepath.Join(t.TempDir(), "missing")); !errors.Is(err, os.ErrNotExist) {
+func TestTarOfNothing(t *testing.T) {
+	if err := Tar(t.Context(), io.Discard, filepath.Join(t.TempDir(), "missing"), Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v, want that there is no such folder", err)
 	}
 }

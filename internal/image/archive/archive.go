@@ -1,8 +1,12 @@
-package docker
+// Package archive writes root file systems as archives, for those who take
+// nothing else.
+package archive
 
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,27 +23,44 @@ import (
 // attributes; star(1) began it.
 const xattrRecord = "SCHILY.xattr."
 
+// Options are how what is written differs from what is there.
+type Options struct {
+	// Owner0 makes everything root's: of a tree that an ordinary user unpacked,
+	// the owners mean nothing.
+	Owner0 bool
+	// Directories are paths, with a slash before them, that the archive has as
+	// empty folders of root where the tree has nothing.
+	Directories []string
+}
+
 // A tarWriter writes a folder as a tar, file by file: nothing is held.
 type tarWriter struct {
 	w     *tar.Writer
 	root  *os.Root
 	dir   string
+	opts  Options
 	links map[fileID]string // the first name of a file that has several
 }
 
 type fileID struct{ dev, ino uint64 }
 
-// writeTar writes the root file system in dir to w: owners, modes, times,
-// links and extended attributes as they are.
-func writeTar(w io.Writer, dir string) error {
+// Tar writes the root file system in dir to w: owners, modes, times, links and
+// extended attributes as they are, but for opts. ctx is asked between files.
+func Tar(ctx context.Context, w io.Writer, dir string, opts Options) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	t := &tarWriter{w: tar.NewWriter(w), root: root, dir: dir, links: map[fileID]string{}}
+	t := &tarWriter{w: tar.NewWriter(w), root: root, dir: dir, opts: opts, links: map[fileID]string{}}
 	// os.Root keeps the walk below dir, whatever links there are.
-	if err := fs.WalkDir(root.FS(), ".", t.entry); err != nil {
+	err = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		return t.entry(path, d, cmp.Or(err, ctx.Err()))
+	})
+	if err == nil {
+		err = t.directories()
+	}
+	if err != nil {
 		return fmt.Errorf("read root file system %q: %w", dir, err)
 	}
 	return t.w.Close()
@@ -65,6 +86,9 @@ func (t *tarWriter) entry(path string, d fs.DirEntry, err error) error {
 	}
 	header.Name, header.Format = path, tar.FormatPAX
 	header.Uname, header.Gname = "", "" // the host's names mean nothing inside
+	if t.opts.Owner0 {
+		header.Uid, header.Gid = 0, 0
+	}
 	if info.IsDir() {
 		header.Name += "/"
 	}
@@ -79,6 +103,21 @@ func (t *tarWriter) entry(path string, d fs.DirEntry, err error) error {
 		return nil
 	}
 	return t.content(path)
+}
+
+// directories adds the folders that are missing.
+func (t *tarWriter) directories() error {
+	for _, path := range t.opts.Directories {
+		path = strings.TrimPrefix(path, "/")
+		_, err := t.root.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = t.w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: path + "/", Mode: 0o755, Format: tar.FormatPAX})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // link makes a hard link of a file whose content was written before.
