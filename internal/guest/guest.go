@@ -40,9 +40,9 @@ type System interface {
 // A Chooser is a System that does not boot on every machine on which there is a
 // monitor.
 type Chooser interface {
-	// Suits tells why a kind of machine can't boot the system, and what would
-	// do; nil when it can.
-	Suits(on Machine) error
+	// Combinations returns the table of all machines, for [Choose]. What is not
+	// in it is refused.
+	Combinations() []Combination
 }
 
 // A Reporter is a System without an agent whose guests leave behind on their

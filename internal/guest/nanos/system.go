@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
@@ -47,31 +46,11 @@ func (s *System) Name() string { return Name }
 // Probe looks for a kernel.
 func (s *System) Probe(context.Context) guest.Capabilities { return s.assets.Probe() }
 
-// Suits tells why a kind of machine can't boot Nanos; nil when it can.
-func (s *System) Suits(on guest.Machine) error {
-	_, err := bootOf(on)
-	return err
-}
-
-// bootOf chooses the way to boot. By a BIOS it comes up wherever there is one; by
-// Linux's protocol on Firecracker alone. QEMU, which can hand over kernels by
-// both of its protocols, has it fault at once, and without a BIOS and with TCG
-// QEMU's microvm does not come up at all.
-func bootOf(on guest.Machine) (vmm.Boot, error) {
-	switch {
-	case slices.Contains(on.Boots, vmm.BootDisk):
-		return vmm.BootDisk, nil
-	case on.Monitor == "firecracker" && slices.Contains(on.Boots, vmm.BootLinux):
-		return vmm.BootLinux, nil
-	}
-	return "", fmt.Errorf(`the kernel of Nanos does not boot on the monitor %s, which has no BIOS; write vmm = "qemu" or "firecracker" under [vm]`, on.Monitor)
-}
-
 // Prepare makes the disk of a revision, and the kernel where the monitor is
 // handed one.
 func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machine) (*guest.Image, error) {
 	ref := rev.Function.Ref
-	boot, err := bootOf(on)
+	boot, err := s.choose(on)
 	if err != nil {
 		return nil, faas.Errorf(faas.KindInvalid, "function %q: %w", ref, err)
 	}

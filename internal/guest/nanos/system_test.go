@@ -25,9 +25,9 @@ import (
 )
 
 var (
-	q35         = guest.Machine{Monitor: "qemu", Boots: []vmm.Boot{vmm.BootLinux, vmm.BootPVH, vmm.BootDisk}, PCI: true, PowersOff: true}
-	firecracker = guest.Machine{Monitor: "firecracker", Boots: []vmm.Boot{vmm.BootLinux, vmm.BootPVH}, ELFOnly: true}
-	microvm     = guest.Machine{Monitor: "qemu-microvm", Boots: []vmm.Boot{vmm.BootLinux, vmm.BootPVH}}
+	q35         = guest.Machine{Monitor: "qemu", Accelerator: vmm.TCG, Boots: []vmm.Boot{vmm.BootLinux, vmm.BootPVH, vmm.BootDisk}, PCI: true, PowersOff: true}
+	firecracker = guest.Machine{Monitor: "firecracker", Accelerator: vmm.KVM, Boots: []vmm.Boot{vmm.BootLinux, vmm.BootPVH}, ELFOnly: true}
+	microvm     = guest.Machine{Monitor: "qemu-microvm", Accelerator: vmm.TCG, Boots: []vmm.Boot{vmm.BootLinux, vmm.BootPVH}}
 	instance    = guest.Instance{
 		ID: "i", Guest: netip.MustParseAddr("172.31.255.2"), Gateway: netip.MustParsePrefix("172.31.255.1/30"), Callback: "http://172.31.255.1:3000/ready/i",
 	}
@@ -233,8 +233,10 @@ func TestWhatDoesNotGoTogether(t *testing.T) {
 	if _, err := s.Prepare(t.Context(), revision(t), microvm); faas.KindOf(err) != faas.KindInvalid || !strings.Contains(err.Error(), `vmm = "qemu"`) {
 		t.Errorf("microvm: %v", err)
 	}
-	if s.Suits(microvm) == nil || s.Suits(q35) != nil || s.Suits(firecracker) != nil {
-		t.Error("which machines suit")
+	for want, on := range map[vmm.Boot]guest.Machine{"": microvm, vmm.BootDisk: q35, vmm.BootLinux: firecracker} {
+		if boot, err := s.choose(on); boot != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v; want %q", on.Monitor, boot, err, want)
+		}
 	}
 	empty := revision(t)
 	empty.Image.Rootfs = ""

@@ -32,7 +32,7 @@ func TestSupports(t *testing.T) {
 		{"a microvm without", microvm, "", `finds no clock on a microvm without KVM, and halts; it can on vmm = "qemu" with kvm, vmm = "qemu" with tcg`},
 		{"another", guest.Machine{Monitor: "other"}, "", "nobody has seen OSv there"},
 	} {
-		boot, err := Supports(c.on)
+		boot, err := (&System{}).choose(c.on)
 		if boot != c.boot || (err == nil) != (c.fault == "") || err != nil && !strings.Contains(err.Error(), c.fault) {
 			t.Errorf("%s: got %q, %v; want %q, %q", c.name, boot, err, c.boot, c.fault)
 		}

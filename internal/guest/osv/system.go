@@ -58,17 +58,10 @@ func (s *System) loader() (*Loader, error) {
 // Probe looks for the kernel.
 func (s *System) Probe(context.Context) guest.Capabilities { return s.assets.Probe() }
 
-// Suits tells why a kind of machine can't boot OSv, and which others can; nil
-// when it can.
-func (s *System) Suits(on guest.Machine) error {
-	_, err := Supports(on)
-	return err
-}
-
 // Prepare makes the disk of a revision.
 func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machine) (*guest.Image, error) {
 	ref := rev.Function.Ref
-	boot, err := Supports(on)
+	boot, err := s.choose(on)
 	if err != nil {
 		return nil, faas.Errorf(faas.KindInvalid, "function %q: %w", ref, err)
 	}

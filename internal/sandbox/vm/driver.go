@@ -76,7 +76,8 @@ func (d *Driver) Probe(ctx context.Context) sandbox.Capabilities {
 			}
 			continue
 		}
-		if err := suits(d.system, monitor, m); err != nil {
+		tested, err := suits(d.system, monitor, m)
+		if err != nil {
 			reasons = append(reasons, err.Error())
 			continue
 		}
@@ -85,7 +86,11 @@ func (d *Driver) Probe(ctx context.Context) sandbox.Capabilities {
 			Name: d.Name() + "-" + monitor.Name(), Keys: fmt.Sprintf("vm.vmm = %q\n", monitor.Name()), Isolation: sandbox.VirtualMachine,
 			Emulated: m.Accelerator == vmm.TCG,
 		})
-		notes = append(notes, describeMonitor(monitor.Name(), m))
+		note := describeMonitor(monitor.Name(), m)
+		if !tested {
+			note += ", where nobody has tested " + d.Name()
+		}
+		notes = append(notes, note)
 	}
 	if !caps.Works {
 		return sandbox.Capabilities{Reason: strings.Join(reasons, "; "), Remedy: strings.Join(remedies, "; or ")}

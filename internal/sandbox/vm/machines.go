@@ -93,7 +93,7 @@ func (m *Machines) choose(ctx context.Context, name string, system guest.System)
 	var reasons []string
 	for _, monitor := range m.monitors {
 		caps := m.capabilities(ctx, monitor)
-		unfit := suits(system, monitor, caps)
+		_, unfit := suits(system, monitor, caps)
 		switch {
 		case !caps.Works:
 			reasons = append(reasons, monitor.Name()+": "+withRemedy(caps.Reason, caps.Remedy))
@@ -109,12 +109,15 @@ func (m *Machines) choose(ctx context.Context, name string, system guest.System)
 	return best, bestCaps, nil
 }
 
-// suits tells why a guest system can't boot on a monitor's machines.
-func suits(system guest.System, monitor vmm.Monitor, caps vmm.Capabilities) error {
-	if c, ok := system.(guest.Chooser); ok && caps.Works {
-		return c.Suits(guest.On(monitor.Name(), caps))
+// suits tells why a guest system can't boot on a monitor's machines, and whether
+// it was seen to.
+func suits(system guest.System, monitor vmm.Monitor, caps vmm.Capabilities) (tested bool, err error) {
+	chooser, ok := system.(guest.Chooser)
+	if !ok || !caps.Works {
+		return true, nil
 	}
-	return nil
+	c, err := guest.Choose(system.Name(), chooser.Combinations(), guest.On(monitor.Name(), caps))
+	return c.Tested, err
 }
 
 func withRemedy(reason, remedy string) string {
