@@ -63,10 +63,10 @@ var tasks = []task{
 		builds: []string{suiteProgram}, modules: []string{"tun"}, drivers: []string{"kvm_amd", "kvm_intel"},
 		args: []string{"-test.run=^TestUnderKVM$"},
 	},
-	unikernel("nanos", "firecracker", "TestConformanceNanosFirecracker", "|ExitCode", supplyNanos),
-	unikernel("nanos", "qemu", "TestConformanceNanosQ35", "|ExitCode", supplyNanos),
-	unikernel("osv", "firecracker", "TestConformanceOSvFirecracker", "", supplyOSv),
-	unikernel("osv", "qemu", "TestConformanceOSvQ35", "", supplyOSv),
+	unikernel("nanos", "firecracker", "NanosFirecracker", "|ExitCode", supplyNanos),
+	unikernel("nanos", "qemu", "NanosQ35", "|ExitCode", supplyNanos),
+	unikernel("osv", "firecracker", "OSvFirecracker", "", supplyOSv),
+	unikernel("osv", "qemu", "OSvQ35", "", supplyOSv),
 	{name: "platform", args: []string{"/platform"}},
 	{name: "platform-user", args: []string{"/platform"}, user: nobody},
 	{
@@ -92,7 +92,7 @@ func unikernel(system, monitor, test string, more string, supplier func(context.
 	t := task{
 		name: system + "-" + monitor, pkg: "internal/sandbox/vm", require: system + "-" + monitor + "," + system + ",kvm",
 		needs: unikernelVariables[system], builds: []string{suiteProgram}, modules: []string{"tun"}, drivers: []string{"kvm_amd", "kvm_intel"},
-		args: []string{"-test.run=^" + test + "$/^(" + cases + ")$"},
+		args: []string{"-test.run=^Test(Conformance|Artefacts)" + test + "$/^(" + cases + ")$"},
 	}
 	if monitor == "qemu" {
 		t.programs = []string{"qemu-system-x86_64"}

@@ -1,6 +1,8 @@
 // Command artefact is a function as the paper's artefact has them in virtual
 // machines: the first and only process, told its network and whom to call on
-// the kernel's command line. It calls back before it listens.
+// the kernel's command line. It calls back before it listens. In a unikernel,
+// which sees to the network itself, its argument or the variable CALLBACK is
+// whom to call.
 package main
 
 import (
@@ -24,25 +26,43 @@ func main() {
 }
 
 func run() error {
+	callback, greeting := os.Getenv("CALLBACK"), "hello"
+	if len(os.Args) > 1 {
+		callback = os.Args[1]
+	}
+	if callback == "" {
+		words, err := boot()
+		if err != nil {
+			return err
+		}
+		callback, greeting = words["guest.callback"], words["guest.greeting"]
+	}
+	return serve(callback, greeting)
+}
+
+// boot does for a Linux guest what a unikernel does itself, and returns the
+// kernel's command line.
+func boot() (words map[string]string, err error) {
 	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
-		return err
+		return nil, err
 	}
 	if err := unix.Mount("dev", "/dev", "devtmpfs", 0, ""); err != nil && !errors.Is(err, unix.EBUSY) {
-		return err
+		return nil, err
 	}
 	text, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	words := map[string]string{}
+	words = map[string]string{}
 	for _, word := range strings.Fields(string(text)) {
 		name, value, _ := strings.Cut(word, "=")
 		words[name] = value
 	}
-	if err := setAddress("eth0", words["guest.ip"], words["guest.mask"]); err != nil {
-		return err
-	}
-	resp, err := http.Get(words["guest.callback"])
+	return words, setAddress("eth0", words["guest.ip"], words["guest.mask"])
+}
+
+func serve(callback, greeting string) error {
+	resp, err := http.Get(callback)
 	if err != nil {
 		return err
 	}
@@ -50,7 +70,7 @@ func run() error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("the callback was answered %s", resp.Status)
 	}
-	http.HandleFunc("/hello", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, words["guest.greeting"]) })
+	http.HandleFunc("/hello", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, greeting) })
 	http.HandleFunc("/panic", func(http.ResponseWriter, *http.Request) { os.Exit(1) })
 	http.HandleFunc("/write", func(w http.ResponseWriter, _ *http.Request) {
 		disk, err := os.OpenFile("/dev/vda", os.O_RDWR, 0)
