@@ -88,6 +88,9 @@ func artefactVM(t *table, fn *faas.Function, opts DecodeOptions) {
 	}
 	if h := t.sub("hypervisor"); h != nil {
 		fn.VM.VMM, fn.VM.Hypervisor = artefactHypervisor(h), h.values
+		if config := h.str("cpu-config", ""); config != "" { // ours, and Firecracker's
+			fn.VM.Hypervisor["cpu-config"] = opts.absolute(config)
+		}
 	}
 	t.refuseUnknown()
 }
@@ -123,6 +126,7 @@ func artefactHypervisor(t *table) string {
 	if disk := t.str("disk-type", "block"); !contains(disks, disk) {
 		t.problem("disk-type", "unknown disk-type %q%s; there are: block, 9p", disk, suggest(disk, disks))
 	}
+	t.get("cpu-config")
 	t.refuseUnknown()
 	return vmms[kind]
 }

@@ -151,6 +151,9 @@ func options(written map[string]any, on guest.Machine) map[string]any {
 	if disk, ok := written["disk-type"]; ok && disk != "block" {
 		all["disk-type"] = disk // the monitor refuses it
 	}
+	if config, ok := written["cpu-config"]; ok && on.Monitor == "firecracker" {
+		all["cpu-config"] = config
+	}
 	if on.Monitor != "qemu-microvm" {
 		return all
 	}

@@ -96,6 +96,9 @@ func rawRig(t *testing.T, dir, text string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if config := os.Getenv("UNIFAAS_TEST_CPU_CONFIG"); config != "" && fn.VM.VMM == "firecracker" {
+		fn.VM.Hypervisor["cpu-config"] = config // which the artefact has no key for
+	}
 	rev, err := catalog.NewRevision(fn, faas.Image{Digest: "sha256:" + strings.Repeat("0", 64)})
 	if err != nil {
 		t.Fatal(err)
