@@ -128,7 +128,7 @@ func (g *group) recover(began, now time.Time) {
 		return
 	}
 	g.pool.log.Info("function is back in its own sandbox", "function", g.key.ref.String(),
-		"sandbox", g.rev.Function.Sandbox, "after", now.Sub(r.since).Round(time.Millisecond))
+		"sandbox", g.rev.Function.Sandbox, "after", now.Sub(r.since).Round(time.Millisecond).String())
 	g.relief = relief{strikes: strikeLimit - 1, struck: now, reason: r.reason, pause: r.pause}
 	g.arm(now, now.Add(strikeMemory+time.Second))
 }

@@ -77,7 +77,7 @@ func TestFallback(t *testing.T) {
 	if i := p.instances(t, "f"); len(i) != 1 || i[0].Sandbox != "gvisor" {
 		t.Errorf("instances: %+v", i)
 	}
-	if out, _, _ := p.cli(t, "describe", "f"); !strings.Contains(out, "falls back:") || !strings.Contains(out, "broken, as asked") {
+	if out, _, _ := p.cli(t, "describe", "f"); !strings.Contains(out, "falls back:") || !strings.Contains(out, "does not work here") {
 		t.Errorf("describe says:\n%s", out)
 	}
 	if err := os.Remove(runtime); err != nil {
