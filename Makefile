@@ -42,6 +42,11 @@ test-docker: build functions ## test the sandbox docker with an Engine of the te
 	@scripts/apt-deps test
 	@scripts/test docker
 
+.PHONY: test-suites
+test-suites: build ## test the drivers of virtual machines alone; five minutes without KVM
+	@scripts/apt-deps test-machines
+	@scripts/test suites
+
 .PHONY: test-machines
 test-machines: build functions ## test virtual machines; ten minutes without KVM
 	@scripts/apt-deps test-machines
