@@ -104,6 +104,8 @@ type Image struct {
 	// Agent says that the guest reports to the control port of its gateway
 	// (guest/linux/wire); else nothing is heard of it but a callback.
 	Agent bool
+	// NoEntropy says that the machine must not have an entropy device.
+	NoEntropy bool
 	// Options are for the monitor (vmm.Config).
 	Options map[string]any
 	// Cmdline returns the kernel's command line for one instance.

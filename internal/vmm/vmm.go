@@ -163,6 +163,9 @@ type Config struct {
 	Disks []Disk // in the order in which the guest finds them
 	NICs  []NIC
 	Vsock uint32 // the guest's context id, 3 or more; 0 is no vsock
+	// NoEntropy leaves out the device that gives the guest the host's entropy,
+	// for a guest whose driver of it fails.
+	NoEntropy bool
 
 	// Options are the monitor's own, for instance the artefact's "acpi"; a
 	// monitor refuses what it does not know.

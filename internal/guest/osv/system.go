@@ -77,7 +77,9 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	if err := checkLength(command, on.Monitor); err != nil {
 		return nil, faas.Errorf(faas.KindInvalid, "function %q: %w", ref, err)
 	}
-	image := &guest.Image{Boot: boot, Memory: least, Cmdline: func(i guest.Instance) string {
+	// Its driver of virtio's entropy device has no interrupt but PCI's, and
+	// aborts where the device is in memory.
+	image := &guest.Image{Boot: boot, Memory: least, NoEntropy: !on.PCI, Cmdline: func(i guest.Instance) string {
 		mine := *command
 		mine.Address, mine.Gateway = i.Guest, i.Gateway
 		return mine.Line()

@@ -230,8 +230,8 @@ func (s *starter) config(ctx context.Context) (vmm.Config, error) {
 		ID: s.spec.ID, Dir: s.inst.dir,
 		Boot: image.Boot, Kernel: image.Kernel, Initrd: image.Initrd,
 		Memory: s.art.memory, CPUs: s.art.cpus,
-		NICs:    []vmm.NIC{{Tap: network.Tap, MAC: network.GuestMAC, Open: s.inst.network.Open}},
-		Options: image.Options, UID: s.inst.uid, GID: s.inst.uid,
+		NICs:      []vmm.NIC{{Tap: network.Tap, MAC: network.GuestMAC, Open: s.inst.network.Open}},
+		NoEntropy: image.NoEntropy, Options: image.Options, UID: s.inst.uid, GID: s.inst.uid,
 		Spawn: s.spawn,
 	}
 	rates := s.inst.fn.VM

@@ -177,7 +177,12 @@ func configure(ctx context.Context, client *api.Client, c vmm.Config, s settings
 			return client.PutBootSource(ctx, b)
 		},
 		func() error { return putDevices(ctx, client, c) },
-		func() error { return client.PutEntropy(ctx) },
+		func() error {
+			if c.NoEntropy {
+				return nil
+			}
+			return client.PutEntropy(ctx)
+		},
 		func() error { return client.StartInstance(ctx) },
 	}
 	for _, step := range steps {

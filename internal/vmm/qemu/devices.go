@@ -26,8 +26,10 @@ func (l *commandLine) devices(t Type, c *vmm.Config) {
 	for i, nic := range c.NICs {
 		l.nic(t, i, nic)
 	}
-	l.addJSON("-object", map[string]any{"qom-type": "rng-random", "id": "entropy", "filename": "/dev/urandom"})
-	l.addJSON("-device", map[string]any{"driver": t.device("virtio-rng"), "id": "rng", "rng": "entropy"})
+	if !c.NoEntropy {
+		l.addJSON("-object", map[string]any{"qom-type": "rng-random", "id": "entropy", "filename": "/dev/urandom"})
+		l.addJSON("-device", map[string]any{"driver": t.device("virtio-rng"), "id": "rng", "rng": "entropy"})
+	}
 	if c.Vsock != 0 {
 		l.addJSON("-device", map[string]any{
 			"driver": t.device("vhost-vsock"), "id": "vsock", "guest-cid": c.Vsock,

@@ -23,12 +23,13 @@ type shape struct {
 	Disks       int             `json:"disks"`
 	NICs        int             `json:"nics"`
 	Vsock       bool            `json:"vsock"`
+	NoEntropy   bool            `json:"no_entropy,omitempty"`
 }
 
 func (m *Monitor) shapeOf(c *vmm.Config, a vmm.Accelerator) shape {
 	return shape{
 		Monitor: m.Name(), Accelerator: a, Memory: c.Memory, CPUs: c.CPUs,
-		Disks: len(c.Disks), NICs: len(c.NICs), Vsock: c.Vsock != 0,
+		Disks: len(c.Disks), NICs: len(c.NICs), Vsock: c.Vsock != 0, NoEntropy: c.NoEntropy,
 	}
 }
 
@@ -46,6 +47,9 @@ func (s shape) String() string {
 		s.Monitor, s.Accelerator, s.Memory/mebibyte, s.CPUs, s.Disks, s.NICs)
 	if s.Vsock {
 		text += ", vsock"
+	}
+	if s.NoEntropy {
+		text += ", no entropy device"
 	}
 	return text
 }
