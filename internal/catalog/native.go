@@ -183,6 +183,12 @@ func nativeVM(t *table, opts DecodeOptions) *faas.VM {
 		}
 		vm.Hypervisor = map[string]any{"cpu-config": opts.absolute(path)}
 	}
+	if model := sub.str("cpu-model", ""); model != "" {
+		if !strings.HasPrefix(vm.VMM, "qemu") {
+			sub.problem("cpu-model", "cpu-model is an option of QEMU's; write vmm = \"qemu\" or \"qemu-microvm\", too")
+		}
+		vm.Hypervisor = map[string]any{"cpu-model": model}
+	}
 	if vm.Root = sub.str("root", ""); vm.Root != "" && !contains(vmRoots, vm.Root) {
 		sub.problem("root", "unknown root %q%s; there are: %s", vm.Root, suggest(vm.Root, vmRoots), strings.Join(vmRoots, ", "))
 	}

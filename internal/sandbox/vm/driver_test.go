@@ -30,6 +30,9 @@ func (m monitor) Prepare(ctx context.Context, rev *faas.Revision) (sandbox.Artif
 	if config := os.Getenv("UNIFAAS_TEST_CPU_CONFIG"); config != "" && m.name == "firecracker" {
 		mine.Function.VM.Hypervisor = map[string]any{"cpu-config": config}
 	}
+	if model := os.Getenv("UNIFAAS_TEST_CPU_MODEL"); model != "" && m.name != "firecracker" {
+		mine.Function.VM.Hypervisor = map[string]any{"cpu-model": model}
+	}
 	return m.Driver.Prepare(ctx, &mine)
 }
 

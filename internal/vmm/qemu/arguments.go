@@ -104,9 +104,13 @@ func (m *Monitor) arguments(c *vmm.Config, accelerator vmm.Accelerator, from sou
 	if err != nil {
 		return nil, err
 	}
+	cpu, err := m.processor(c.Options, accelerator)
+	if err != nil {
+		return nil, err
+	}
 	l := &commandLine{}
 	l.add("-name", "guest="+c.ID)
-	l.common(m.machine, accelerator, settings)
+	l.common(m.machine, accelerator, cpu, settings)
 	l.add("-m", strconv.FormatInt(c.Memory/mebibyte, 10)+"M", "-smp", strconv.Itoa(c.CPUs))
 	l.memory(c.Memory, from)
 	l.serial()
@@ -120,12 +124,12 @@ func (m *Monitor) arguments(c *vmm.Config, accelerator vmm.Accelerator, from sou
 }
 
 // common adds what all machines have, also the one of a probe.
-func (l *commandLine) common(machine Type, accelerator vmm.Accelerator, settings []string) {
+func (l *commandLine) common(machine Type, accelerator vmm.Accelerator, cpu string, settings []string) {
 	l.add("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot")
 	l.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 	l.add("-machine", strings.Join(append(machine.properties(), settings...), ","))
 	l.add("-accel", string(accelerator))
-	l.add("-cpu", model(accelerator))
+	l.add("-cpu", cpu)
 	if machine == Microvm {
 		// Version 1 of virtio, which is the only one that Firecracker has too.
 		l.add("-global", "virtio-mmio.force-legacy=false")
@@ -139,15 +143,6 @@ func (t Type) properties() []string {
 		return []string{"microvm", "isa-serial=on"}
 	}
 	return []string{"q35", "vmport=off", "smbus=off", "sata=off", "smm=off", "usb=off"}
-}
-
-// model is the processor that a guest sees: all that the accelerator can do.
-// Snapshots stay on their host.
-func model(a vmm.Accelerator) string {
-	if a == vmm.KVM {
-		return "host"
-	}
-	return "max"
 }
 
 // memory adds the guest's. It is a file in memory that a snapshot copies,

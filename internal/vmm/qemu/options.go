@@ -3,8 +3,11 @@ package qemu
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/unifaas/unifaas/internal/vmm"
 )
 
 // switches are the machine's options of a function's form that microvm has as
@@ -25,14 +28,22 @@ var switches = map[string]string{
 	"auto-kernel-cmdline": "",
 }
 
-const diskType = "disk-type"
+const (
+	diskType = "disk-type"
+	// cpuModel is a processor in the form of QEMU's -cpu: a model and its
+	// features, for instance "host,-avx".
+	cpuModel = "cpu-model"
+)
+
+// cpuRE is what such a processor is made of: it begins no other option.
+var cpuRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.=+,-]*$`)
 
 // known lists the options of a machine type.
 func (m *Monitor) known() []string {
 	if m.machine == Q35 {
-		return []string{diskType}
+		return []string{cpuModel, diskType}
 	}
-	return append(slices.Sorted(maps.Keys(switches)), diskType)
+	return append(slices.Sorted(maps.Keys(switches)), cpuModel, diskType)
 }
 
 // settings returns the machine's properties that a function's options mean.
@@ -75,6 +86,29 @@ func (m *Monitor) setting(options map[string]any, name string) (string, error) {
 		return "on", nil
 	}
 	return "", nil
+}
+
+// processor returns what the guest sees as its processor: what a function's
+// options say, else all that the accelerator can do. Snapshots stay on their
+// host.
+func (m *Monitor) processor(options map[string]any, a vmm.Accelerator) (string, error) {
+	value, set := options[cpuModel]
+	if !set {
+		return model(a), nil
+	}
+	text, ok := value.(string)
+	if !ok || !cpuRE.MatchString(text) {
+		return "", fmt.Errorf(`option %q of monitor %q: got %v, want a processor in the form of QEMU's -cpu, for instance "host,-avx"`, cpuModel, m.Name(), value)
+	}
+	return text, nil
+}
+
+// model is the best processor that an accelerator has.
+func model(a vmm.Accelerator) string {
+	if a == vmm.KVM {
+		return "host"
+	}
+	return "max"
 }
 
 // checkDisks refuses what disks can't be.

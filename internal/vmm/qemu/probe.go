@@ -82,7 +82,7 @@ func (m *Monitor) try(ctx context.Context, path string, a vmm.Accelerator) (qmp.
 		return qmp.Version{}, err
 	}
 	l := &commandLine{}
-	l.common(m.machine, a, nil)
+	l.common(m.machine, a, model(a), nil)
 	l.add("-S", "-chardev", "socket,id=steer,fd="+strconv.Itoa(l.inherit(its)), "-mon", "chardev=steer,mode=control")
 	cmd := exec.CommandContext(ctx, path, l.args...)
 	var said bytes.Buffer

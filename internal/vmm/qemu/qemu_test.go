@@ -215,6 +215,7 @@ func TestStartFails(t *testing.T) {
 			{"folder", func(c *vmm.Config) { c.Initrd = "/tmp" }, "/tmp is a folder"},
 			{"damaged kernel", func(c *vmm.Config) { c.Kernel = damaged }, "exit status 1: "},
 			{"no tap", func(c *vmm.Config) { c.NICs = []vmm.NIC{{Tap: "none0", MAC: mac}} }, "none0"},
+			{"processor", func(c *vmm.Config) { c.Options = map[string]any{"cpu-model": "host -daemonize"} }, `"cpu-model" of monitor`},
 			{"unknown option", func(c *vmm.Config) { c.Options = map[string]any{"acip": true} }, `no option "acip"; it has `},
 			{"9p", func(c *vmm.Config) { c.Options = map[string]any{"disk-type": "9p"} }, `"9p" is not offered`},
 			{"disk type", func(c *vmm.Config) { c.Options = map[string]any{"disk-type": 1} }, `got 1, want "block"`},
