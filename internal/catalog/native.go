@@ -105,7 +105,13 @@ func checkNative(t *table, fn *faas.Function) {
 
 func isVM(sandbox string) bool { return sandbox == "linux" || sandbox == "nanos" || sandbox == "osv" }
 
-const defaultSandbox = "gvisor"
+// isUnikernel tells the sandboxes whose kernel nobody watches from inside.
+func isUnikernel(sandbox string) bool { return sandbox == "nanos" || sandbox == "osv" }
+
+const (
+	defaultSandbox = "gvisor"
+	defaultRuntime = "runc"
+)
 
 func nativeSandbox(t *table, sandboxes []string) string {
 	name := t.str("sandbox", defaultSandbox)

@@ -39,10 +39,16 @@ func NewRevision(fn *faas.Function, img faas.Image) (*faas.Revision, error) {
 func standIn(fn *faas.Function) *faas.Function {
 	f := *fn
 	f.Sandbox, f.Fallback, f.MinInstances = fn.Fallback, "", 0
+	f.Runtime = defaultRuntime // the other sandbox may know no such runtime
+	if isUnikernel(f.Sandbox) && f.Health == "" {
+		f.Health = faas.HealthTCP
+	}
 	switch {
 	case f.VM == nil:
-	case isVM(f.Sandbox):
+	case f.Sandbox == "linux": // boots on every monitor
 		f.VM = &faas.VM{VMM: fn.VM.VMM, DiskRate: fn.VM.DiskRate, NetworkRate: fn.VM.NetworkRate}
+	case isVM(f.Sandbox):
+		f.VM = &faas.VM{DiskRate: fn.VM.DiskRate}
 	default:
 		f.VM = nil
 	}

@@ -69,7 +69,7 @@ func nativeReady(t *table) faas.Ready {
 // for a connection: when its kernel dies nothing on the host ends.
 func nativeHealth(t *table, sandbox string) string {
 	standard := ""
-	if sandbox == "nanos" || sandbox == "osv" {
+	if isUnikernel(sandbox) {
 		standard = faas.HealthTCP
 	}
 	switch s := t.str("health", standard); s {
@@ -101,7 +101,7 @@ func httpPath(t *table, key, s, others string) string {
 // nativeRuntime reads the key runtime: a name, or the path of an executable,
 // which checkNative allows where there is something to execute.
 func nativeRuntime(t *table) string {
-	s := t.str("runtime", "runc")
+	s := t.str("runtime", defaultRuntime)
 	switch {
 	case runtimeRE.MatchString(s):
 	case !isPath(s):

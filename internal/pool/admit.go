@@ -76,10 +76,10 @@ func (p *Pool) survey(found *idleness) {
 		surplus := g.surplus()
 		for _, i := range byIdleTime(g.instances) {
 			found.busy = found.busy || i.inFlight > 0
-			if !i.idle() || !i.spent && surplus <= 0 {
+			if !i.idle() || i.able() && surplus <= 0 {
 				continue
 			}
-			if !i.spent {
+			if i.able() {
 				surplus--
 			}
 			found.candidates = append(found.candidates, candidate{instance: i, since: i.idleSince})

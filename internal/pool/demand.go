@@ -82,6 +82,9 @@ func (g *group) kept(now time.Time) int {
 	if now.After(g.owedUntil) {
 		g.owed = 0
 	}
+	if g.relief.active() { // what is kept warm would be of no use now
+		return max(0, g.owed)
+	}
 	return max(0, g.minimum()-g.ableCount(), g.owed)
 }
 
@@ -93,8 +96,13 @@ func (g *group) lose(i *instance, now time.Time) {
 		return
 	}
 	i.replaced = true
+	if g.spare > 0 {
+		g.spare--
+		return
+	}
 	g.owed++
 	g.owedUntil = now.Add(f.Keepalive)
+	g.arm(now, g.owedUntil.Add(time.Second)) // then the group may be dropped
 }
 
 // shed cancels the newest starts that nobody wants any more after a request
@@ -111,15 +119,15 @@ func (g *group) shed() {
 	}
 }
 
-// makeRoom stops the used-up instance that has been idle longest, when only
-// such ones stand between a waiting request and max-instances.
+// makeRoom stops the used-up or late instance that has been idle longest, when
+// only such ones stand between a start and max-instances.
 func (g *group) makeRoom(fx *effects) {
 	var oldest *instance
 	for _, i := range g.instances {
 		if i.stopping && !i.uncounted {
 			return // room is being made
 		}
-		if i.spent && i.idle() && (oldest == nil || i.idleSince.Before(oldest.idleSince)) {
+		if (i.spent || i.aside) && i.idle() && (oldest == nil || i.idleSince.Before(oldest.idleSince)) {
 			oldest = i
 		}
 	}

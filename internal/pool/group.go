@@ -50,6 +50,7 @@ type group struct {
 	backoff   backoff
 	owed      int       // starts that make up for instances that were lost
 	owedUntil time.Time // then they are not wanted any more
+	spare     int       // instances that made up for some that came back
 	relief    relief
 	timer     *time.Timer
 	timerAt   time.Time // zero: not armed
@@ -85,6 +86,7 @@ func (g *group) release(i *instance, healthy bool) (fx effects) {
 	i.inFlight--
 	if healthy {
 		i.served++
+		g.relief.served()
 		if g.backoff.failures > 0 && i.created.After(g.backoff.failed) && !i.stopping {
 			// One that is older, or that has ended, proves nothing about the next.
 			g.backoff.reset()
@@ -92,10 +94,13 @@ func (g *group) release(i *instance, healthy bool) (fx effects) {
 		}
 	} else {
 		now := time.Now()
+		first := !i.broke && !i.mourned
 		i.broke = true
 		g.lose(i, now)
 		g.retire(i)
-		g.strike(now, "an instance broke a request, or let it time out")
+		if first {
+			g.strike(now, i.created, "an instance broke a request, or let it time out")
+		}
 		g.failIfHopeless(now)
 		fx.kick = true
 	}
@@ -177,6 +182,9 @@ func (g *group) beginStop(i *instance, fx *effects) {
 	}
 	g.retire(i)
 	i.stopping = true
+	if !i.replaced {
+		g.spare = max(0, g.spare-1)
+	}
 	fx.stop = append(fx.stop, i)
 	fx.kick = true
 }
@@ -202,6 +210,7 @@ func (g *group) failWaiters(err error) {
 func (g *group) empty(now time.Time) bool {
 	return len(g.instances) == 0 && g.waiters.n == 0 && len(g.starts) == 0 &&
 		(g.draining || g.closed || g.rev.Function.MinInstances == 0) &&
-		(g.closed || !g.relief.remembers(now)) &&
+		(g.closed || g.draining || g.owed == 0 || now.After(g.owedUntil)) &&
+		(g.closed || !g.remembers(now)) &&
 		(g.closed || g.backoff.failures == 0 || !now.Before(g.backoff.until.Add(backoffLimit)))
 }

@@ -21,6 +21,8 @@ const (
 	// longer: on a machine under load an instance that is well may be late,
 	// and to start another costs more than to wait.
 	healthTimeout = 3 * time.Second
+	// checkGap bounds how many checks begin: 500 a second.
+	checkGap = 2 * time.Millisecond
 )
 
 func (p *Pool) checked() []*instance {
@@ -80,9 +82,12 @@ func (p *Pool) examined(i *instance, used time.Time, err error) {
 		g.bringBack(i, now)
 	case err != nil && i.idle() && i.lastUsed.Equal(used):
 		g.history.exited(now, i.sandbox.ID(), g.rev, "retired: "+err.Error())
+		if i.served == 0 {
+			g.diedIdle(now, now.Sub(i.created), err)
+		}
 		g.lose(i, now)
 		g.beginStop(i, &fx)
-		g.strike(now, err.Error())
+		g.strike(now, i.created, err.Error())
 	}
 	g.mu.Unlock()
 	if len(fx.stop) > 0 {
@@ -91,10 +96,20 @@ func (p *Pool) examined(i *instance, used time.Time, err error) {
 	p.apply(g, fx)
 }
 
-// bringBack lets an instance that was put aside serve again.
+// bringBack lets an instance that was put aside serve again. What was started in
+// its place, or is about to be, makes up for the next one: or an instance that is
+// late with each answer would have one started each time.
 func (g *group) bringBack(i *instance, now time.Time) {
-	i.aside, i.replaced = false, false
-	g.owed = max(0, g.owed-1)
+	g.recover(now)
+	i.aside = false
+	if i.replaced {
+		i.replaced = false
+		if g.owed > 0 {
+			g.owed--
+		} else {
+			g.spare++
+		}
+	}
 	g.serve(i, false)
 	g.shed()
 	g.arm(now, i.idleSince.Add(g.rev.Function.Keepalive))

@@ -11,16 +11,17 @@ import (
 const statsTimeout = time.Second
 
 // patrol visits each instance that list returns about once in every period,
-// spread over it, until the pool stops. With nothing to visit it only wakes
-// up once per period.
-func (p *Pool) patrol(every time.Duration, list func() []*instance, visit func(*instance)) {
+// spread over it, until the pool stops, and one after gap at the soonest: the
+// period grows with their number. With nothing to visit it only wakes up once
+// per period.
+func (p *Pool) patrol(every, gap time.Duration, list func() []*instance, visit func(*instance)) {
 	defer p.work.done()
 	timer := time.NewTimer(every)
 	defer timer.Stop()
 	for {
 		round := list()
 		for n := range max(1, len(round)) {
-			timer.Reset(every / time.Duration(max(1, len(round))))
+			timer.Reset(max(gap, every/time.Duration(max(1, len(round)))))
 			select {
 			case <-timer.C:
 			case <-p.quit:

@@ -50,9 +50,9 @@ func New(opts Options) *Pool {
 	p.stopSlots = make(chan struct{}, opts.StopParallelism)
 	p.metrics = newMetrics(p)
 	p.work.add()
-	go p.patrol(opts.MeasureEvery, p.measured, p.measure)
+	go p.patrol(opts.MeasureEvery, 0, p.measured, p.measure)
 	p.work.add()
-	go p.patrol(opts.HealthEvery, p.checked, p.check)
+	go p.patrol(opts.HealthEvery, checkGap, p.checked, p.check)
 	return p
 }
 
@@ -101,8 +101,11 @@ func (p *Pool) Acquire(ctx context.Context, rev *faas.Revision) (*Lease, error) 
 	if rev.Fallback == nil || !errors.As(err, &failed) {
 		return lease, err
 	}
-	p.metrics.fellBack(rev.Function.Ref)
-	return p.acquire(ctx, rev.Fallback)
+	lease, err = p.acquire(ctx, rev.Fallback)
+	if err == nil {
+		p.metrics.fellBack(rev.Function.Ref)
+	}
+	return lease, err
 }
 
 // acquire is [Pool.Acquire] without the fallback.

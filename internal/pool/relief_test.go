@@ -138,7 +138,7 @@ func TestRareFailuresAreForgotten(t *testing.T) {
 			equal(t, "served in", servedIn(t, p, rev), "nanos")
 			alive := l.alive()
 			alive[len(alive)-1].crash(sandbox.Exit{Code: 1})
-			time.Sleep(strikeMemory + 5*time.Second)
+			time.Sleep(strikeMemory + 30*time.Second) // the start timeout counts, too
 		}
 		equal(t, "served in", servedIn(t, p, rev), "nanos")
 		time.Sleep(time.Hour)
@@ -190,5 +190,67 @@ func TestFallbackThatFails(t *testing.T) {
 		_, err := p.Acquire(t.Context(), rev)
 		equal(t, "kind", faas.KindOf(err), faas.KindBroken)
 		equal(t, "launches", l.count(), 2)
+	})
+}
+
+// One crash is one failure, however many requests it broke.
+func TestOneCrashIsOneFailure(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{}
+		p := newPool(t, l)
+		rev := withFallback("f", func(f *faas.Function) { f.Concurrency = 10 })
+		p.SetRevisions([]*faas.Revision{rev})
+		for range 2 { // in both orders
+			leases := make([]*Lease, 5)
+			for n := range leases {
+				leases[n] = acquire(t, p, rev)
+			}
+			alive := l.alive()
+			alive[len(alive)-1].crash(sandbox.Exit{Code: 1})
+			for _, lease := range leases {
+				lease.Release(false)
+			}
+			time.Sleep(2 * strikeGap)
+		}
+		if r := p.Snapshot()[0].Relief; r != nil {
+			t.Errorf("two crashes are enough: %+v", r)
+		}
+	})
+}
+
+// Requests that go well outweigh failures.
+func TestFewFailuresInManyRequests(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{}
+		p := newPool(t, l)
+		rev := withFallback("f")
+		p.SetRevisions([]*faas.Revision{rev})
+		for range 5 * strikeLimit {
+			acquire(t, p, rev).Release(false)
+			for range strikeWorth {
+				equal(t, "served in", servedIn(t, p, rev), "nanos")
+			}
+			time.Sleep(10 * time.Second)
+		}
+	})
+}
+
+// A start that was under way when the pause ended is as good as the try.
+func TestAnyReadyInstanceEndsTheRelief(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{ill: "nanos"}
+		p := newPool(t, l)
+		rev := withFallback("f", func(f *faas.Function) { f.Keepalive, f.MinInstances = time.Hour, 1 })
+		p.SetRevisions([]*faas.Revision{rev})
+		for p.Snapshot()[0].Relief == nil {
+			equal(t, "served in", servedIn(t, p, rev), "linux")
+			time.Sleep(100 * time.Millisecond)
+		}
+		l.heal("")
+		equal(t, "served in", servedIn(t, p, rev), "linux")
+		time.Sleep(reliefFirst + time.Second)
+		synctest.Wait()
+		equal(t, "served in", servedIn(t, p, rev), "nanos")
+		p.SetRevisions(nil)
 	})
 }

@@ -57,7 +57,7 @@ func (g *group) play(draining, standIn bool) (fx effects) {
 		fx.kick = g.rev.Function.MinInstances > 0
 		return fx
 	}
-	g.owed, g.relief = 0, relief{}
+	g.owed, g.spare, g.relief = 0, 0, relief{}
 	for _, i := range g.instances {
 		if i.idle() {
 			g.beginStop(i, &fx)

@@ -117,7 +117,7 @@ func (p *Pool) mayStart(g *group, pr priority) bool {
 	// had with them: one function's starts are as bounded as all places are.
 	place := len(g.starts) < p.opts.StartParallelism
 	room := g.headroom() > 0
-	if wanted && place && !room && pr == forRequests {
+	if wanted && place && !room {
 		g.makeRoom(&fx)
 	}
 	g.mu.Unlock()

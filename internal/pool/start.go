@@ -83,7 +83,7 @@ func (p *Pool) ready(g *group, s *start, inst sandbox.Instance) *instance {
 	g.owed = max(0, g.owed-1)
 	now := time.Now()
 	i := newInstance(g, inst, now)
-	g.recover(s.began, now)
+	g.recover(now)
 	fx := p.enter(g, i, true)
 	g.mu.Unlock()
 	p.watch(i)
@@ -120,11 +120,11 @@ func (p *Pool) failed(g *group, s *start, err error) {
 	g.owed = 0                            // what does not start makes up for nothing
 	if s.failures == g.backoff.failures { // starts that fail side by side are one failure
 		g.backoff.fail(now, err)
+		g.strike(now, s.began, reason(err))
 	}
 	if g.backoff.active(now) {
 		g.arm(now, g.backoff.until)
 	}
-	g.strike(now, reason(err))
 	g.failIfHopeless(now)
 	// The whole of it: what waiting requests are told is short. The back-off
 	// bounds how often.
@@ -169,10 +169,10 @@ func (p *Pool) ended(i *instance) {
 	i.mourned = true
 	g.history.exited(now, i.sandbox.ID(), g.rev, exit.String())
 	if i.served == 0 && i.inFlight == 0 && !i.spent {
-		g.diedIdle(now, now.Sub(i.created), exit)
+		g.diedIdle(now, now.Sub(i.created), errors.New(exit.String()))
 	}
 	if !i.broke { // that was counted
-		g.strike(now, exit.String())
+		g.strike(now, i.created, exit.String())
 	}
 	g.lose(i, now)
 	g.beginStop(i, &fx)
@@ -182,10 +182,12 @@ func (p *Pool) ended(i *instance) {
 	p.apply(g, fx)
 }
 
-func (g *group) diedIdle(now time.Time, age time.Duration, exit sandbox.Exit) {
+// diedIdle notes that an instance was lost, for the cause, before it served a
+// request.
+func (g *group) diedIdle(now time.Time, age time.Duration, cause error) {
 	if age >= backoffLimit {
 		g.backoff.reset()
 	}
-	g.backoff.fail(now, faas.Errorf(faas.KindBroken, "its instance ended before it served a request: %s", exit))
+	g.backoff.fail(now, faas.Errorf(faas.KindBroken, "its instance ended before it served a request: %w", cause))
 	g.arm(now, g.backoff.until)
 }

@@ -300,3 +300,102 @@ func TestRegisteredFunctionsCostNothing(t *testing.T) {
 		equal(t, "groups", len(p.index.all()), 0)
 	})
 }
+
+// An instance that is late with each of its answers has one made for it, not
+// one each time.
+func TestLateInstancesDoNotMultiply(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{born: func(f *fake) { f.dial = answers("200 OK", suspectAfter+100*time.Millisecond) }}
+		p := newPool(t, l)
+		rev := function("f", func(f *faas.Function) { f.Health, f.Keepalive = "/health", 5*time.Minute })
+		for range 60 {
+			serve(t, p, rev)
+			time.Sleep(time.Second)
+		}
+		if n := l.count(); n > 4 {
+			t.Errorf("%d launches in a minute of one request a second", n)
+		}
+		p.SetRevisions(nil)
+		time.Sleep(5 * time.Second)
+	})
+}
+
+// One that comes back and owes nothing takes nobody's replacement.
+func TestBringBackLeavesOthersReplacement(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{born: func(f *fake) { f.dial = answers("200 OK", 0) }}
+		p := newPool(t, l, func(o *Options) { o.StartParallelism = 2 })
+		rev := function("f", func(f *faas.Function) { f.Health, f.Keepalive = "/health", time.Hour })
+		serve(t, p, rev)
+		p.Adopt(rev, l.recovered("unused", rev)) // has served nothing yet
+		late := l.nth(1)
+		late.setDial(answers("200 OK", time.Second))
+		time.Sleep(time.Second)
+		l.mu.Lock()
+		l.delay = 2 * time.Second
+		l.mu.Unlock()
+		l.nth(0).crash(sandbox.Exit{Code: 1})
+		time.Sleep(10 * time.Second)
+		late.setDial(answers("200 OK", 0))
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		equal(t, "launches", l.count(), 2)
+		equal(t, "canceled", l.canceledStarts(), 0)
+		p.SetRevisions(nil)
+		time.Sleep(5 * time.Second)
+	})
+}
+
+// What was lost by several functions at once is replaced in turn, places for
+// starts being few.
+func TestAllThatWasLostIsReplaced(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{delay: placeHeld - 100*time.Millisecond}
+		p := newPool(t, l, func(o *Options) { o.StartParallelism = 1 })
+		names := []string{"f", "g", "h", "i"}
+		for _, name := range names {
+			serve(t, p, function(name, func(f *faas.Function) { f.Keepalive = time.Hour }))
+		}
+		for n := range names {
+			l.nth(n).crash(sandbox.Exit{Code: 1})
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		equal(t, "launches", l.count(), 2*len(names))
+		equal(t, "alive", len(l.alive()), len(names))
+	})
+}
+
+// A health check that nothing can pass is a start that fails: not made in a
+// tight loop.
+func TestHealthCheckThatNeverPassesBacksOff(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{born: func(f *fake) { f.dial = answers("404 Not Found", 0) }}
+		p := newPool(t, l)
+		rev := function("f", func(f *faas.Function) { f.Health, f.MinInstances = "/helthz", 1 })
+		p.SetRevisions([]*faas.Revision{rev})
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if n := l.count(); n > 60 {
+			t.Errorf("%d launches in ten minutes", n)
+		}
+		p.SetRevisions(nil)
+	})
+}
+
+// An instance that is late makes room for a start that has no other.
+func TestLateInstanceMakesRoom(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{born: func(f *fake) { f.dial = answers("200 OK", 0) }}
+		p := newPool(t, l)
+		rev := function("f", func(f *faas.Function) { f.Health, f.Keepalive, f.MaxInstances = "/health", time.Hour, 1 })
+		serve(t, p, rev)
+		l.nth(0).setDial(answers("200 OK", time.Hour))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		equal(t, "launches within a second, max-instances 1", l.count(), 2)
+		equal(t, "alive", len(l.alive()), 1)
+		p.SetRevisions(nil)
+		time.Sleep(2 * time.Hour)
+	})
+}
