@@ -126,6 +126,7 @@ func artefactHypervisor(t *table) string {
 	if disk := t.str("disk-type", "block"); !contains(disks, disk) {
 		t.problem("disk-type", "unknown disk-type %q%s; there are: block, 9p", disk, suggest(disk, disks))
 	}
+	t.str("cpu-model", "")
 	t.get("cpu-config")
 	t.refuseUnknown()
 	return vmms[kind]

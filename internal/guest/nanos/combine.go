@@ -13,7 +13,7 @@ func (s *System) Combinations() []guest.Combination {
 		pvh    = "its kernel can't be entered by the note of PVH that it has; it is handed over without"
 	)
 	return []guest.Combination{
-		{Monitor: "qemu", Accelerator: vmm.KVM, Boot: vmm.BootDisk},
+		{Monitor: "qemu", Accelerator: vmm.KVM, Boot: vmm.BootDisk, Tested: true},
 		{Monitor: "qemu", Accelerator: vmm.TCG, Boot: vmm.BootDisk, Tested: true},
 		{Monitor: "firecracker", Accelerator: vmm.KVM, Boot: vmm.BootLinux, Tested: true},
 		{Monitor: "firecracker", Accelerator: vmm.KVM, Boot: vmm.BootPVH, Fault: pvh, Tested: true},

@@ -9,9 +9,9 @@ import (
 func (s *System) Combinations() []guest.Combination {
 	const clockless = "OSv finds no clock on a microvm without KVM, and halts"
 	return []guest.Combination{
-		{Monitor: "qemu", Accelerator: vmm.KVM, Boot: vmm.BootPVH},
+		{Monitor: "qemu", Accelerator: vmm.KVM, Boot: vmm.BootPVH, Tested: true},
 		{Monitor: "qemu", Accelerator: vmm.TCG, Boot: vmm.BootPVH, Tested: true},
-		{Monitor: "firecracker", Accelerator: vmm.KVM, Boot: vmm.BootPVH},
+		{Monitor: "firecracker", Accelerator: vmm.KVM, Boot: vmm.BootPVH, Tested: true},
 		{Monitor: "firecracker", Accelerator: vmm.KVM, Boot: vmm.BootLinux},
 		{Monitor: "qemu-microvm", Accelerator: vmm.KVM, Boot: vmm.BootPVH},
 		{Monitor: "qemu-microvm", Accelerator: vmm.TCG, Boot: vmm.BootPVH, Fault: clockless, Tested: true},

@@ -151,8 +151,11 @@ func options(written map[string]any, on guest.Machine) map[string]any {
 	if disk, ok := written["disk-type"]; ok && disk != "block" {
 		all["disk-type"] = disk // the monitor refuses it
 	}
-	if config, ok := written["cpu-config"]; ok && on.Monitor == "firecracker" {
-		all["cpu-config"] = config
+	// Ours, what a guest sees of the processor, each for its monitor.
+	for name, monitors := range map[string][]string{"cpu-config": {"firecracker"}, "cpu-model": {"qemu", "qemu-microvm"}} {
+		if value, ok := written[name]; ok && slices.Contains(monitors, on.Monitor) {
+			all[name] = value
+		}
 	}
 	if on.Monitor != "qemu-microvm" {
 		return all

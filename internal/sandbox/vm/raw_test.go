@@ -96,8 +96,12 @@ func rawRig(t *testing.T, dir, text string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The artefact has no keys for these.
 	if config := os.Getenv("UNIFAAS_TEST_CPU_CONFIG"); config != "" && fn.VM.VMM == "firecracker" {
-		fn.VM.Hypervisor["cpu-config"] = config // which the artefact has no key for
+		fn.VM.Hypervisor["cpu-config"] = config
+	}
+	if model := os.Getenv("UNIFAAS_TEST_CPU_MODEL"); model != "" && fn.VM.VMM != "firecracker" {
+		fn.VM.Hypervisor["cpu-model"] = model
 	}
 	rev, err := catalog.NewRevision(fn, faas.Image{Digest: "sha256:" + strings.Repeat("0", 64)})
 	if err != nil {

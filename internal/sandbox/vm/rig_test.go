@@ -15,6 +15,9 @@ import (
 	"github.com/unifaas/unifaas/internal/sandbox"
 )
 
+// readyWithin is how long an instance may take, which may be emulated twice.
+const readyWithin = 2 * time.Minute
+
 // A rig runs instances of one function.
 type rig struct {
 	*testing.T
@@ -69,7 +72,9 @@ func (r *rig) start(id string) sandbox.Instance {
 			r.Error(err)
 		}
 	})
-	if err := i.Ready(r.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), readyWithin)
+	defer cancel()
+	if err := i.Ready(ctx); err != nil {
 		text, _ := os.ReadFile(output.Name())
 		r.Fatalf("%v\n%s", err, text)
 	}
