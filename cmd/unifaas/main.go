@@ -17,6 +17,7 @@ import (
 	"github.com/unifaas/unifaas/internal/config"
 	"github.com/unifaas/unifaas/internal/control"
 	"github.com/unifaas/unifaas/internal/faas"
+	"github.com/unifaas/unifaas/internal/host/process"
 	"github.com/unifaas/unifaas/internal/sandbox/gvisor"
 )
 
@@ -58,6 +59,7 @@ func (e *env) client() *control.Client { return control.NewClient(e.dirs.RunDir)
 
 func main() {
 	gvisor.Dispatch() // first of all: returns only if this process is not gVisor
+	process.KeepInherited(3)
 	os.Exit(run(os.Args[1:]))
 }
 

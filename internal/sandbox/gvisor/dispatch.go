@@ -9,6 +9,8 @@ import (
 	"gvisor.dev/gvisor/runsc/cli"
 	"gvisor.dev/gvisor/runsc/cmd/sentry/sentrycmd"
 	"gvisor.dev/gvisor/runsc/cmd/util"
+
+	hostprocess "github.com/unifaas/unifaas/internal/host/process"
 )
 
 const (
@@ -18,6 +20,9 @@ const (
 	gateFD = 3
 	// tunnelFD is its end of the tunnel.
 	tunnelFD = 4
+	// givenFDs is above all that such a process is given, and below where gVisor
+	// moves its function's output to, which must be free: 253 to 255.
+	givenFDs = 128
 )
 
 // Dispatch runs this process as gVisor if it was started as such, and then
@@ -33,6 +38,7 @@ func Dispatch() {
 	name := filepath.Base(os.Args[0])
 	switch {
 	case name == sandboxName:
+		hostprocess.CloseInherited(givenFDs)
 		passGate()
 		if err := raiseLoopback(os.Args); err != nil {
 			fmt.Fprintln(os.Stderr, err)

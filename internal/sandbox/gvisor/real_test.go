@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/gvisor"
@@ -104,6 +106,37 @@ func get(ctx context.Context, inst sandbox.Instance, path string) (string, error
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	return string(body), err
+}
+
+// TestInheritedDescriptors: what the platform was started with gets into no
+// sandbox, not even where gVisor itself wants to have something.
+func TestInheritedDescriptors(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for _, fd := range []int{200, 254} {
+		if err := unix.Dup3(int(null.Fd()), fd, 0); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Close(fd) }()
+	}
+	r := newRig(t, "ginherit", faas.Limits{})
+	inst, rec, err := r.start("i")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := get(r.ctx(), inst, "/hello"); err != nil || got != "hello" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	var state struct{ Pid int }
+	if err := json.Unmarshal(rec.State, &state); err != nil || state.Pid == 0 {
+		t.Fatalf("record %s: %v", rec.State, err)
+	}
+	if target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/200", state.Pid)); err == nil {
+		t.Errorf("the sandbox has the platform's %s", target)
+	}
 }
 
 // TestManyAtOnce starts more than the machine has processors for.
