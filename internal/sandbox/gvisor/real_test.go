@@ -111,6 +111,7 @@ func get(ctx context.Context, inst sandbox.Instance, path string) (string, error
 // TestInheritedDescriptors: what the platform was started with gets into no
 // sandbox, not even where gVisor itself wants to have something.
 func TestInheritedDescriptors(t *testing.T) {
+	r := newRig(t, "ginherit", faas.Limits{})
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +123,6 @@ func TestInheritedDescriptors(t *testing.T) {
 		}
 		defer func() { _ = unix.Close(fd) }()
 	}
-	r := newRig(t, "ginherit", faas.Limits{})
 	inst, rec, err := r.start("i")
 	if err != nil {
 		t.Fatal(err)
