@@ -74,7 +74,7 @@ type Image struct {
 }
 
 // imageVersion changes with what is written for the same input.
-const imageVersion = 1
+const imageVersion = 2
 
 // MakeImage returns the image of a revision, made unless it is there. It may be
 // called concurrently, by several processes, and be killed at any time.

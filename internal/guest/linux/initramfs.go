@@ -27,6 +27,9 @@ func WriteBase(w io.Writer, modules []kernel.Module) error {
 	a.Folder("/unifaas")
 	// The kernel opens it as the first process's standard files.
 	a.Device("/dev/console", 5, 1)
+	// Where there is no console, Go opens this as its standard files before
+	// main begins, or ends the process.
+	a.Device("/dev/null", 1, 3)
 	for i, m := range modules {
 		a.File(path.Join(plan.Modules, fmt.Sprintf("%02d-%s.ko", i, m.Name)), m.Path)
 	}
