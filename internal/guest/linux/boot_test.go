@@ -87,11 +87,17 @@ func revision(root string, change func(*faas.Revision)) *faas.Revision {
 // run makes an image and boots it.
 func run(t testing.TB, k *kernel.Kernel, machine kind, root linux.Root, rev *faas.Revision) *guest {
 	t.Helper()
+	return start(t, made(t, k, machine, root, rev))
+}
+
+// made makes an image and returns how it is booted.
+func made(t testing.TB, k *kernel.Kernel, machine kind, root linux.Root, rev *faas.Revision) boot {
+	t.Helper()
 	image, err := linux.MakeImage(context.Background(), rev, linux.ImageOptions{Dir: t.TempDir(), Kernel: k, Drivers: machine.drivers, Root: root})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return start(t, boot{kind: machine, kernel: k.ELF(), initrd: image.Initrd, disk: image.Disk, memory: 128, port: rev.Function.Port})
+	return boot{kind: machine, kernel: k.ELF(), initrd: image.Initrd, disk: image.Disk, memory: 128, port: rev.Function.Port}
 }
 
 // facts are those of probe.
@@ -185,6 +191,22 @@ func TestOutOfMemory(t *testing.T) {
 
 // TestRootOnALowPort: a function that runs as root has its limits, too, and its
 // port.
+// TestWithoutConsole: a guest whose kernel has no console at all has its
+// standard files nonetheless.
+func TestWithoutConsole(t *testing.T) {
+	needs(t)
+	rev := revision(probe(t), nil)
+	for _, k := range kernels(t) {
+		t.Run(string(k.Kind), func(t *testing.T) {
+			b := made(t, k, kinds[0], linux.RootInitial, rev)
+			b.mute = true
+			g := start(t, b)
+			g.await(t, "ready", g.Ready())
+			_ = g.get(t, "/facts", 8080)
+		})
+	}
+}
+
 func TestRootOnALowPort(t *testing.T) {
 	k, machine := one(t)
 	rev := revision(probe(t), func(rev *faas.Revision) {

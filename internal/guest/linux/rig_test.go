@@ -149,6 +149,7 @@ type boot struct {
 	memory         int
 	port           int
 	debug          bool
+	mute           bool // without a console
 	extra          []string
 }
 
@@ -212,7 +213,7 @@ func qemu(b boot, console string) *exec.Cmd {
 	address, _ := plan.ParseIPv4(guestIP)
 	m := linux.Machine{
 		Instance: plan.Instance{ID: "t-1", Address: address, Prefix: 30, Gateway: gateway, GatewayMAC: host, Control: 7000, Off: off},
-		Console:  true, Debug: b.debug, NoPCI: b.kind.noPCI, TSCKHz: hostKHz(), Extra: b.extra,
+		Console:  !b.mute, Debug: b.debug, NoPCI: b.kind.noPCI, TSCKHz: hostKHz(), Extra: b.extra,
 	}
 	args := append([]string{}, b.kind.args...)
 	args = append(args,
