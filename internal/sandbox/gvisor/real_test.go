@@ -121,7 +121,7 @@ func TestInheritedDescriptors(t *testing.T) {
 		if err := unix.Dup3(int(null.Fd()), fd, 0); err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = unix.Close(fd) }()
+		t.Cleanup(func() { _ = unix.Close(fd) })
 	}
 	inst, rec, err := r.start("i")
 	if err != nil {
