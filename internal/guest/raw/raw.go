@@ -68,7 +68,8 @@ func (s System) Prepare(_ context.Context, rev *faas.Revision, on guest.Machine)
 	}
 	image := &guest.Image{
 		Boot: boot, Kernel: path, Memory: minMemory, Options: options(vm.Hypervisor, on),
-		Cmdline: func(i guest.Instance) string { return cmdline(vm.Cmdline, on, i) },
+		NoEntropy: true, // the artefact's machines have no such device, and OSv fails over it
+		Cmdline:   func(i guest.Instance) string { return cmdline(vm.Cmdline, on, i) },
 	}
 	if vm.Image == "" {
 		return image, nil
