@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"maps"
 	"math"
 	"strings"
 	"time"
@@ -87,7 +88,8 @@ func artefactVM(t *table, fn *faas.Function, opts DecodeOptions) {
 		Cmdline: t.str("cmdline", ""),
 	}
 	if h := t.sub("hypervisor"); h != nil {
-		fn.VM.VMM, fn.VM.Hypervisor = artefactHypervisor(h), h.values
+		// A copy: what a deploy may not name is looked for in what was written.
+		fn.VM.VMM, fn.VM.Hypervisor = artefactHypervisor(h), maps.Clone(h.values)
 		if config := h.str("cpu-config", ""); config != "" { // ours, and Firecracker's
 			fn.VM.Hypervisor["cpu-config"] = opts.absolute(config)
 		}
@@ -126,8 +128,9 @@ func artefactHypervisor(t *table) string {
 	if disk := t.str("disk-type", "block"); !contains(disks, disk) {
 		t.problem("disk-type", "unknown disk-type %q%s; there are: block, 9p", disk, suggest(disk, disks))
 	}
-	t.str("cpu-model", "")
-	t.get("cpu-config")
+	for _, key := range []string{"cpu-config", "cpu-model"} { // ours
+		t.str(key, "")
+	}
 	t.refuseUnknown()
 	return vmms[kind]
 }

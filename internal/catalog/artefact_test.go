@@ -72,3 +72,23 @@ runtime = "runsc"
 		t.Error("decoded (-want +got):\n", diff)
 	}
 }
+
+// What a bundle has of its own it may name, and it is found there.
+func TestArtefactContainedProcessor(t *testing.T) {
+	const text = `
+keepalive = 1
+concurrent-requests = 1
+[vm]
+kernel = "k"
+image = "i"
+cmdline = ""
+hypervisor = { type = "firecracker", cpu-config = "cpu.json" }
+`
+	fn, err := catalog.Decode([]byte(text), catalog.DecodeOptions{Ref: faas.NewRef("f"), Dir: "/bundle", Contained: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fn.VM.Hypervisor["cpu-config"]; got != "/bundle/cpu.json" {
+		t.Errorf("cpu-config is %v", got)
+	}
+}

@@ -20,16 +20,19 @@ func refuseOutside(t *table) {
 		t.problem("runtime", "runtime = %q is a path, which a deploy can't name; name a runtime that is installed", runtime)
 	}
 	refuseOutsideIn(t, "files", nil)
-	refuseOutsideIn(t, "vm", []string{"kernel", "image", "cpu-config"})
+	if vm := refuseOutsideIn(t, "vm", []string{"kernel", "image", "cpu-config"}); vm != nil {
+		refuseOutsideIn(vm, "hypervisor", []string{"cpu-config"})
+	}
 }
 
-// refuseOutsideIn checks the values of a sub-table: those of keys, or all.
-func refuseOutsideIn(t *table, name string, keys []string) {
+// refuseOutsideIn checks the values of a sub-table, those of keys, or all, and
+// returns it; nil when there is none.
+func refuseOutsideIn(t *table, name string, keys []string) *table {
 	values, ok := t.values[name].(map[string]any)
 	if !ok {
-		return
+		return nil
 	}
-	sub := &table{doc: t.doc, path: join(t.path, name), prefix: name + ".", values: values}
+	sub := &table{doc: t.doc, path: join(t.path, name), prefix: t.prefix + name + ".", values: values}
 	if keys == nil {
 		keys = sub.names()
 	}
@@ -39,6 +42,7 @@ func refuseOutsideIn(t *table, name string, keys []string) {
 			refusePath(sub, key, path)
 		}
 	}
+	return sub
 }
 
 func refusePath(t *table, key, path string) {

@@ -127,9 +127,7 @@ func nativeSandbox(t *table, sandboxes []string) string {
 // be the very one that fails.
 func nativeFallback(t *table, sandboxes []string) string {
 	name := t.str("fallback", "")
-	switch {
-	case name == "" || contains(sandboxes, name):
-	default:
+	if name != "" && !contains(sandboxes, name) {
 		t.problem("fallback", "unknown sandbox %q%s; there are: %s", name, suggest(name, sandboxes), strings.Join(sandboxes, ", "))
 	}
 	return name

@@ -56,8 +56,14 @@ func references(fn *faas.Function) []string {
 	for _, outside := range fn.Files {
 		paths = append(paths, outside)
 	}
-	if fn.VM != nil && fn.VM.Kernel != "" {
+	if fn.VM == nil {
+		return paths
+	}
+	if fn.VM.Kernel != "" {
 		paths = append(paths, fn.VM.Kernel, fn.VM.Image)
+	}
+	if config, ok := fn.VM.Hypervisor["cpu-config"].(string); ok {
+		paths = append(paths, config)
 	}
 	return paths
 }

@@ -36,9 +36,6 @@ const (
 	RootExt4 Root = "ext4"
 )
 
-// Roots are what a function may ask for.
-func Roots() []string { return []string{string(RootInitial), string(RootEROFS), string(RootExt4)} }
-
 // driver is what reads a root on a disk; "" is no disk.
 func (r Root) driver() kernel.Driver {
 	switch r {
