@@ -79,20 +79,25 @@ func (g *group) wants(pr priority, now time.Time) int {
 // kept is how many starts what is kept warm takes: those that the minimum
 // lacks, and those that are owed for instances that were lost.
 func (g *group) kept(now time.Time) int {
-	if now.After(g.owedUntil) {
-		g.owed = 0
-	}
 	if g.relief.active() { // what is kept warm would be of no use now
-		return max(0, g.owed)
+		return g.owes(now)
 	}
-	return max(0, g.minimum()-g.ableCount(), g.owed)
+	return max(g.minimum()-g.ableCount(), g.owes(now))
+}
+
+// owes is how many starts are owed for instances that were lost.
+func (g *group) owes(now time.Time) int {
+	if now.After(g.owedUntil) {
+		return 0
+	}
+	return g.owed
 }
 
 // lose notes that i is lost without having been asked to go. If it had proved
 // itself, another is owed in its place for as long as it would have been kept.
 func (g *group) lose(i *instance, now time.Time) {
 	f := &g.rev.Function
-	if i.replaced || i.served == 0 || g.draining || g.closed || f.SingleUse != faas.Reuse || f.Keepalive <= 0 {
+	if i.replaced || i.served == 0 || g.draining || g.closed || g.relief.active() || f.SingleUse != faas.Reuse || f.Keepalive <= 0 {
 		return
 	}
 	i.replaced = true
@@ -119,15 +124,17 @@ func (g *group) shed() {
 	}
 }
 
-// makeRoom stops the used-up or late instance that has been idle longest, when
-// only such ones stand between a start and max-instances.
-func (g *group) makeRoom(fx *effects) {
+// makeRoom stops an instance that stands between a start and max-instances: the
+// one idle longest of those that are late with their health check and, for a
+// request that waits, of those that are used up.
+func (g *group) makeRoom(pr priority, fx *effects) {
 	var oldest *instance
 	for _, i := range g.instances {
 		if i.stopping && !i.uncounted {
 			return // room is being made
 		}
-		if (i.spent || i.aside) && i.idle() && (oldest == nil || i.idleSince.Before(oldest.idleSince)) {
+		unfit := i.aside || i.spent && pr == forRequests
+		if unfit && i.idle() && (oldest == nil || i.idleSince.Before(oldest.idleSince)) {
 			oldest = i
 		}
 	}

@@ -210,7 +210,7 @@ func (g *group) failWaiters(err error) {
 func (g *group) empty(now time.Time) bool {
 	return len(g.instances) == 0 && g.waiters.n == 0 && len(g.starts) == 0 &&
 		(g.draining || g.closed || g.rev.Function.MinInstances == 0) &&
-		(g.closed || g.draining || g.owed == 0 || now.After(g.owedUntil)) &&
+		(g.closed || g.owes(now) == 0) &&
 		(g.closed || !g.remembers(now)) &&
 		(g.closed || g.backoff.failures == 0 || !now.Before(g.backoff.until.Add(backoffLimit)))
 }

@@ -24,7 +24,7 @@ func (p *Pool) patrol(every, gap time.Duration, list func() []*instance, visit f
 			timer.Reset(max(gap, every/time.Duration(max(1, len(round)))))
 			select {
 			case <-timer.C:
-			case <-p.quit:
+			case <-p.life.Done():
 				return
 			}
 			if n < len(round) {

@@ -22,8 +22,7 @@ type Pool struct {
 	base     context.Context // ended when Stop runs out of time
 	cancel   context.CancelFunc
 	epoch    time.Time
-	life     context.Context // ended when Stop begins, as quit is closed
-	quit     <-chan struct{}
+	life     context.Context // ended when Stop begins
 	endLife  context.CancelFunc
 	shutOnce sync.Once
 	work     tracker // every goroutine and every instance
@@ -45,7 +44,6 @@ func New(opts Options) *Pool {
 	p := &Pool{opts: opts, log: opts.Logger, epoch: time.Now()}
 	p.base, p.cancel = context.WithCancel(context.Background())
 	p.life, p.endLife = context.WithCancel(p.base)
-	p.quit = p.life.Done()
 	p.index.init()
 	p.stopSlots = make(chan struct{}, opts.StopParallelism)
 	p.metrics = newMetrics(p)

@@ -32,15 +32,15 @@ type relief struct {
 	reason  string    // of the last one
 	well    int       // requests that went well since a strike was last taken back
 
-	since  time.Time // requests go to the fallback since then; zero: they don't
-	asked  bool      // one did since the last try
-	pause  time.Duration
-	until  time.Time // the next try
-	trying bool      // since tried
-	tried  time.Time
+	since time.Time // requests go to the fallback since then; zero: they don't
+	asked bool      // one did since the last try
+	pause time.Duration
+	until time.Time // the next try
+	tried time.Time // a try is under way since then; zero: none is
 }
 
 func (r *relief) active() bool { return !r.since.IsZero() }
+func (r *relief) trying() bool { return !r.tried.IsZero() }
 
 // served takes a strike back once enough requests have gone well.
 func (r *relief) served() {
@@ -74,7 +74,7 @@ func (g *group) relieved(now time.Time) bool {
 	}
 	if !r.asked {
 		r.asked = true
-		if !r.trying {
+		if !r.trying() {
 			g.arm(now, r.until) // perhaps over: somebody is there to try for
 		}
 	}
@@ -86,7 +86,7 @@ func (g *group) relieved(now time.Time) bool {
 // began at began. It means nothing to a function without a fallback.
 func (g *group) strike(now, began time.Time, reason string) {
 	r := &g.relief
-	if g.rev.Fallback == nil || g.draining || g.closed || r.active() && (!r.trying || began.Before(r.tried)) {
+	if g.rev.Fallback == nil || g.draining || g.closed || r.active() && (!r.trying() || began.Before(r.tried)) {
 		return
 	}
 	if !g.remembers(now) {
@@ -102,10 +102,11 @@ func (g *group) strike(now, began time.Time, reason string) {
 		return
 	}
 	r.pause = min(max(2*r.pause, reliefFirst), reliefLimit)
-	r.until, r.trying = now.Add(r.pause), false
+	r.until, r.tried = now.Add(r.pause), time.Time{}
 	g.arm(now, r.until)
 	if !r.active() {
 		r.since = now
+		g.owed = 0 // until it is tried
 		g.pool.log.Warn("function falls back: its sandbox keeps failing", "function", g.key.ref.String(),
 			"sandbox", g.rev.Function.Sandbox, "fallback", g.rev.Fallback.Function.Sandbox, "reason", reason)
 	}
@@ -138,7 +139,7 @@ func (g *group) retry(now time.Time) bool {
 		*r = relief{}
 		return g.minimum() > 0
 	}
-	r.asked, r.trying, r.tried = false, true, now
+	r.asked, r.tried = false, now
 	if g.ableCount() > 0 { // left over, and well as far as is known
 		g.recover(now)
 		return g.minimum() > 0
@@ -153,7 +154,7 @@ func (g *group) retry(now time.Time) bool {
 // recover ends a relief that is being tried: an instance is ready.
 func (g *group) recover(now time.Time) {
 	r := &g.relief
-	if !r.trying {
+	if !r.trying() {
 		return
 	}
 	g.pool.log.Info("function is back in its own sandbox", "function", g.key.ref.String(),

@@ -254,3 +254,23 @@ func TestAnyReadyInstanceEndsTheRelief(t *testing.T) {
 		p.SetRevisions(nil)
 	})
 }
+
+// While the function is relieved nothing is started in its own sandbox, nor for
+// instances that were lost there, until the pause is over.
+func TestNothingIsReplacedInARelief(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{}
+		p := newPool(t, l)
+		rev := withFallback("f", func(f *faas.Function) { f.Keepalive = time.Hour })
+		p.SetRevisions([]*faas.Revision{rev})
+		for range strikeLimit {
+			serve(t, p, rev) // it has proved itself
+			acquire(t, p, rev).Release(false)
+			time.Sleep(2 * strikeGap)
+		}
+		time.Sleep(reliefFirst - 4*strikeGap)
+		synctest.Wait()
+		equal(t, "launches: the first, and what replaced two", l.count(), strikeLimit)
+		equal(t, "relieved", p.Snapshot()[0].Relief != nil, true)
+	})
+}

@@ -118,7 +118,7 @@ func (p *Pool) mayStart(g *group, pr priority) bool {
 	place := len(g.starts) < p.opts.StartParallelism
 	room := g.headroom() > 0
 	if wanted && place && !room {
-		g.makeRoom(&fx)
+		g.makeRoom(pr, &fx)
 	}
 	g.mu.Unlock()
 	for _, i := range fx.stop {

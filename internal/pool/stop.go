@@ -50,7 +50,7 @@ func (p *Pool) mourn(i *instance) {
 	case <-i.sandbox.Done():
 	case <-timer.C:
 		return
-	case <-p.quit:
+	case <-p.life.Done():
 		return
 	}
 	exit := i.sandbox.Wait()
@@ -110,12 +110,7 @@ func (p *Pool) stopped(i *instance, err error) {
 }
 
 func (p *Pool) isStopping() bool {
-	select {
-	case <-p.quit:
-		return true
-	default:
-		return false
-	}
+	return p.life.Err() != nil
 }
 
 // Stop stops every instance, also those that serve requests (the gateway
