@@ -13,16 +13,12 @@ import (
 	"github.com/unifaas/unifaas/internal/catalog"
 	"github.com/unifaas/unifaas/internal/erofs"
 	"github.com/unifaas/unifaas/internal/faas"
-	"github.com/unifaas/unifaas/internal/guest"
 	"github.com/unifaas/unifaas/internal/guest/linux/kernel"
 	"github.com/unifaas/unifaas/internal/guest/linux/kernel/kerneltest"
-	"github.com/unifaas/unifaas/internal/guest/nanos"
-	"github.com/unifaas/unifaas/internal/guest/osv"
 	"github.com/unifaas/unifaas/internal/guest/raw"
 	"github.com/unifaas/unifaas/internal/sandbox"
 	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest"
 	"github.com/unifaas/unifaas/internal/sandbox/vm"
-	"github.com/unifaas/unifaas/internal/vmm"
 	"github.com/unifaas/unifaas/internal/vmm/all"
 )
 
@@ -148,79 +144,5 @@ func TestArtefactsMachines(t *testing.T) {
 				t.Errorf("the other instance: got %q", got)
 			}
 		})
-	}
-}
-
-// unikernelRegistry is function.toml of the artefact for its unikernels, whose
-// kernels are told their network in their own words.
-const unikernelRegistry = `keepalive = 100
-concurrent-requests = 1
-single-use = true
-
-[vm]
-kernel = %q
-image = %q
-memory = 128
-cpus = 1
-cmdline = %q
-hypervisor = %s
-`
-
-// TestArtefactsOSvQ35 serves OSv as the artefact's registry names it.
-func TestArtefactsOSvQ35(t *testing.T) {
-	artefactsOSv(t, `{ type = "qemu", disk-type = "block" }`,
-		guest.Machine{Monitor: "qemu", Accelerator: vmm.TCG, Boots: []vmm.Boot{vmm.BootPVH}, PCI: true})
-}
-
-func TestArtefactsOSvFirecracker(t *testing.T) {
-	supplied(t, "osv-firecracker", "UNIFAAS_FIRECRACKER", "Firecracker")
-	artefactsOSv(t, `{ type = "firecracker" }`,
-		guest.Machine{Monitor: "firecracker", Accelerator: vmm.KVM, Boots: []vmm.Boot{vmm.BootPVH}})
-}
-
-func artefactsOSv(t *testing.T, hypervisor string, on guest.Machine) {
-	loader := supplied(t, osv.Name, "UNIFAAS_OSV_LOADER", "OSv's kernel, a loader-stripped.elf,")
-	artefactsUnikernel(t, "--ip=eth0,%ip,%netmask --defaultgw=%gateway /init %callback", hypervisor, on,
-		func(stateDir string) guest.System {
-			return osv.NewSystem(stateDir, finder(osv.Assets(), loader, stateDir))
-		})
-}
-
-// TestArtefactsNanosFirecracker serves Nanos, which is told on Firecracker alone.
-func TestArtefactsNanosFirecracker(t *testing.T) {
-	dir := supplied(t, nanos.Name, "UNIFAAS_NANOS_DIR", "a release of Nanos, kernel.img and boot.img in a folder,")
-	supplied(t, "nanos-firecracker", "UNIFAAS_FIRECRACKER", "Firecracker")
-	artefactsUnikernel(t, "en1.ipaddr=%ip en1.netmask=%netmask en1.gateway=%gateway environment.CALLBACK=%callback", `{ type = "firecracker" }`,
-		guest.Machine{Monitor: "firecracker", Accelerator: vmm.KVM, Boots: []vmm.Boot{vmm.BootLinux}},
-		func(stateDir string) guest.System {
-			return nanos.NewSystem(stateDir, finder(nanos.Assets(), dir, stateDir))
-		})
-}
-
-// artefactsUnikernel serves a kernel and a disk that a system makes for the
-// artefact's function, by a command line in the artefact's form.
-func artefactsUnikernel(t *testing.T, cmdline, hypervisor string, on guest.Machine, system func(stateDir string) guest.System) {
-	if os.Geteuid() != 0 {
-		sandboxtest.Skip(t, "vm", sandboxtest.NotRoot{What: "make networks of machines"})
-	}
-	dir := t.TempDir()
-	rootfs := filepath.Join(dir, "rootfs")
-	if err := os.MkdirAll(rootfs, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	buildArtefact(t, filepath.Join(rootfs, "init"))
-	rev := &faas.Revision{
-		Function: faas.Function{Ref: faas.NewRef("made"), Port: 8080, Command: []string{"/init"}, Limits: faas.Limits{Memory: 128 << 20, Disk: 1 << 20}},
-		Image:    faas.Image{Rootfs: rootfs, Digest: "sha256:" + strings.Repeat("1", 64)},
-	}
-	image, err := system(dir).Prepare(t.Context(), rev, on)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := rawRig(t, dir, fmt.Sprintf(unikernelRegistry, image.Kernel, image.Disks[0].Path, cmdline, hypervisor))
-	for _, id := range []string{"1", "2"} {
-		if got := r.ask(r.start(id), "/hello"); got != "hello" {
-			t.Errorf("instance %s: got %q", id, got)
-		}
 	}
 }
