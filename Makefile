@@ -48,7 +48,7 @@ test-suites: build ## test the drivers of virtual machines alone; five minutes w
 	@scripts/test suites
 
 .PHONY: test-machines
-test-machines: build functions ## test virtual machines; ten minutes without KVM
+test-machines: build functions ## test virtual machines; a quarter of an hour without KVM
 	@scripts/apt-deps test-machines
 	@scripts/test machines
 
