@@ -110,6 +110,9 @@ type Image struct {
 	Options map[string]any
 	// Cmdline returns the kernel's command line for one instance.
 	Cmdline func(Instance) string
+	// Made are the files that were made for it, which Prune would remove once
+	// nobody has wanted them for long.
+	Made []string
 }
 
 // A Disk is a block device of a machine.

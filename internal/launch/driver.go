@@ -217,15 +217,35 @@ type pruner interface {
 }
 
 // Prune has the drivers remove from disk what they prepared of images that
-// are not among keep and have not been wanted for grace.
+// are not among keep and have not been wanted for grace. What was prepared of
+// revisions that are served is wanted.
 func (l *Launcher) Prune(keep []faas.Image, grace time.Duration) error {
 	var errs []error
+	for _, a := range l.made() {
+		if k, ok := a.(sandbox.Keeper); ok {
+			errs = append(errs, k.Keep())
+		}
+	}
 	for _, name := range l.order {
 		if p, ok := l.drivers[name].Driver.(pruner); ok {
 			errs = append(errs, p.Prune(keep, grace))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// made returns the artifacts that are there.
+func (l *Launcher) made() (made []sandbox.Artifact) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.artifacts {
+		select {
+		case <-a.done:
+			made = append(made, a.value)
+		default:
+		}
+	}
+	return made
 }
 
 // imageKeeper is a driver with a store of images of its own.

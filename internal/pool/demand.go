@@ -97,7 +97,7 @@ func (g *group) owes(now time.Time) int {
 // itself, another is owed in its place for as long as it would have been kept.
 func (g *group) lose(i *instance, now time.Time) {
 	f := &g.rev.Function
-	if i.replaced || i.served == 0 || g.draining || g.closed || g.relief.active() || f.SingleUse != faas.Reuse || f.Keepalive <= 0 {
+	if i.replaced || !i.proved() || g.draining || g.closed || g.relief.active() || f.SingleUse != faas.Reuse || f.Keepalive <= 0 {
 		return
 	}
 	i.replaced = true

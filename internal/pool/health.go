@@ -82,7 +82,7 @@ func (p *Pool) examined(i *instance, used time.Time, err error) {
 		g.bringBack(i, now)
 	case err != nil && i.idle() && i.lastUsed.Equal(used):
 		g.history.exited(now, i.sandbox.ID(), g.rev, "retired: "+err.Error())
-		if i.served == 0 {
+		if !i.proved() {
 			g.diedIdle(now, now.Sub(i.created), err)
 		}
 		g.lose(i, now)

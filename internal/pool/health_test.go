@@ -232,8 +232,9 @@ func TestBringBackLeavesOthersReplacement(t *testing.T) {
 		l := &launcher{born: func(f *fake) { f.dial = answers("200 OK", 0) }}
 		p := newPool(t, l, func(o *Options) { o.StartParallelism = 2 })
 		rev := function("f", func(f *faas.Function) { f.Health, f.Keepalive = "/health", time.Hour })
-		serve(t, p, rev)
-		p.Adopt(rev, l.recovered("unused", rev)) // has served nothing yet
+		served := acquire(t, p, rev)
+		p.untake(acquire(t, p, rev)) // has served nothing yet
+		served.Release(true)
 		late := l.nth(1)
 		late.setDial(answers("200 OK", time.Second))
 		time.Sleep(time.Second)
@@ -245,7 +246,7 @@ func TestBringBackLeavesOthersReplacement(t *testing.T) {
 		late.setDial(answers("200 OK", 0))
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		equal(t, "launches", l.count(), 2)
+		equal(t, "launches", l.count(), 3)
 		equal(t, "canceled", l.canceledStarts(), 0)
 		p.SetRevisions(nil)
 		time.Sleep(5 * time.Second)

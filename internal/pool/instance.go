@@ -21,6 +21,7 @@ type instance struct {
 	// The rest is guarded by group.mu.
 	inFlight  int
 	served    int  // requests that ended well
+	adopted   bool // it was at work before this pool knew it
 	spent     bool // single-use, and used
 	retired   bool // takes no new requests
 	broke     bool // a request of its went wrong; implies retired
@@ -44,6 +45,10 @@ func newInstance(g *group, s sandbox.Instance, now time.Time) *instance {
 // able reports whether i serves or could serve requests; one that is spent or
 // on its way out does not make up for a start.
 func (i *instance) able() bool { return !i.retired && !i.spent && !i.aside }
+
+// proved reports whether the function is known to work in i: the loss of one
+// that has done nothing yet counts as a start that failed.
+func (i *instance) proved() bool { return i.served > 0 || i.adopted }
 
 func (i *instance) idle() bool { return i.inFlight == 0 && !i.retired }
 

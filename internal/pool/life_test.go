@@ -307,6 +307,26 @@ func TestAdopt(t *testing.T) {
 	})
 }
 
+// What was at work before is known to work, whether it has served since or not.
+func TestAdoptedInstanceIsReplaced(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		l := &launcher{}
+		p := newPool(t, l)
+		rev := function("f", func(f *faas.Function) { f.Keepalive = time.Hour })
+		i := l.recovered("old", rev)
+		p.Adopt(rev, i)
+		p.SetRevisions([]*faas.Revision{rev})
+		i.crash(sandbox.Exit{Code: 1})
+		synctest.Wait()
+		equal(t, "launches at once", l.count(), 1)
+		// The one that comes for it has proved nothing.
+		l.nth(1).crash(sandbox.Exit{Code: 1})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		equal(t, "launches", l.count(), 1)
+	})
+}
+
 func TestAdoptedInstanceCountsForMinimum(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		l := &launcher{}

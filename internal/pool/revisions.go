@@ -77,7 +77,7 @@ func (g *group) play(draining, standIn bool) (fx effects) {
 func (p *Pool) Adopt(rev *faas.Revision, inst sandbox.Instance) {
 	g := p.lock(rev)
 	i := newInstance(g, inst, time.Now())
-	i.spent = rev.Function.SingleUse != faas.Reuse
+	i.adopted, i.spent = true, rev.Function.SingleUse != faas.Reuse
 	fx := p.enter(g, i, false)
 	g.mu.Unlock()
 	p.watch(i)

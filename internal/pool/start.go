@@ -154,7 +154,7 @@ func (p *Pool) watch(i *instance) {
 }
 
 // ended takes an instance whose function has ended out of service. One that
-// ended before it served anything counts as a failed start, or a function
+// ended before it proved itself counts as a failed start, or a function
 // that is kept warm would be started in a tight loop.
 func (p *Pool) ended(i *instance) {
 	exit := i.sandbox.Wait()
@@ -168,7 +168,7 @@ func (p *Pool) ended(i *instance) {
 	}
 	i.mourned = true
 	g.history.exited(now, i.sandbox.ID(), g.rev, exit.String())
-	if i.served == 0 && i.inFlight == 0 && !i.spent {
+	if !i.proved() && i.inFlight == 0 && !i.spent {
 		g.diedIdle(now, now.Sub(i.created), errors.New(exit.String()))
 	}
 	if !i.broke { // that was counted

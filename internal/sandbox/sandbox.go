@@ -49,6 +49,13 @@ type Driver interface {
 // made it looks inside.
 type Artifact any
 
+// A Keeper is an Artifact of which there are files that its driver removes when
+// nobody has wanted them for long.
+type Keeper interface {
+	// Keep wants them. It is called time and again while the revision is served.
+	Keep() error
+}
+
 // An Instance is one running sandbox. Its methods may be called concurrently.
 type Instance interface {
 	// ID returns the Spec's ID.

@@ -76,7 +76,7 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	if err != nil {
 		return nil, err
 	}
-	image := &guest.Image{Initrd: img.Initrd, Memory: least, Agent: true}
+	image := &guest.Image{Initrd: img.Initrd, Memory: least, Agent: true, Made: []string{img.Initrd}}
 	if vm := rev.Function.VM; vm != nil {
 		image.Options = vm.Hypervisor
 	}
@@ -84,7 +84,7 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 		return nil, faas.Errorf(faas.KindInvalid, "function %q: the monitor %s can't boot kernel %s; add one that it can with unifaas kernel", rev.Function.Ref, on.Monitor, k.Version)
 	}
 	if img.Disk != "" {
-		image.Disks = []guest.Disk{{Path: img.Disk}}
+		image.Disks, image.Made = []guest.Disk{{Path: img.Disk}}, append(image.Made, img.Disk)
 	}
 	image.Cmdline = func(i guest.Instance) string { return Cmdline(machineOf(i, on)) }
 	return image, nil

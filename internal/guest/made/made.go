@@ -7,15 +7,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"time"
 )
 
 // Ensure writes a file unless it is there. It has its name only when it is
 // whole and on disk. Of several who write it at once the last wins; they write
 // the same.
 func Ensure(path string, write func(*os.File) error) (err error) {
-	// Its time says when it was last wanted; see Prune.
-	if err := os.Chtimes(path, time.Time{}, time.Now()); err == nil {
+	if err := Want(path); err == nil {
 		return nil
 	}
 	dir := filepath.Dir(path)
@@ -43,13 +41,3 @@ func Ensure(path string, write func(*os.File) error) (err error) {
 
 // temporary begins the name of a file that is being written.
 const temporary = ".new-"
-
-// Clean removes what a crash has left of images that were being written in
-// dir. Nobody may write there meanwhile.
-func Clean(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, temporary+"*"))
-	for _, path := range left {
-		err = errors.Join(err, os.Remove(path))
-	}
-	return err
-}

@@ -18,24 +18,52 @@ func Name(img faas.Image) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// Prune removes the files in dir that are of no image of keep and have not been
-// wanted for grace: a revision that is being loaded is in nobody's list yet.
+// Want notes that files are needed, by their time.
+func Want(paths ...string) error {
+	var errs []error
+	for _, path := range paths {
+		errs = append(errs, os.Chtimes(path, time.Time{}, time.Now()))
+	}
+	return errors.Join(errs...)
+}
+
+// Unwanted is for how long a file stays, at the least, that may be needed again:
+// to go back to it must not take as long as to make it.
+const Unwanted = 24 * time.Hour
+
+// Prune removes the files in dir that have not been wanted for grace: a revision
+// that is being loaded is in nobody's list yet. Those of an image of keep stay
+// for [Unwanted]: other revisions of the same root file system have others.
 // Machines that run hold theirs open.
 func Prune(dir string, keep []faas.Image, grace time.Duration) error {
 	kept := map[string]bool{}
 	for _, img := range keep {
 		kept[Name(img)] = true
 	}
+	return prune(dir, func(file string) time.Duration {
+		name, _, _ := strings.Cut(file, ".")
+		name, _, _ = strings.Cut(name, "-")
+		if kept[name] {
+			return max(grace, Unwanted)
+		}
+		return grace
+	})
+}
+
+// PruneShared is Prune for files that are made of no function's image.
+func PruneShared(dir string, grace time.Duration) error {
+	return prune(dir, func(string) time.Duration { return max(grace, Unwanted) })
+}
+
+func prune(dir string, grace func(file string) time.Duration) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	errs := []error{err}
 	for _, e := range entries {
-		name, _, _ := strings.Cut(e.Name(), ".")
-		name, _, _ = strings.Cut(name, "-")
 		info, err := e.Info()
-		if err == nil && !kept[name] && time.Since(info.ModTime()) > grace {
+		if err == nil && time.Since(info.ModTime()) > grace(e.Name()) {
 			errs = append(errs, os.Remove(filepath.Join(dir, e.Name())))
 		}
 	}

@@ -2,6 +2,7 @@ package nanos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -75,7 +76,7 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	}
 	// The root file system is not written to; its disk is, with what the kernel
 	// says last.
-	image := &guest.Image{Boot: boot, Memory: least, Disks: []guest.Disk{{Path: path, Private: true}, {Path: scratch, Private: true}}}
+	image := &guest.Image{Boot: boot, Memory: least, Disks: []guest.Disk{{Path: path, Private: true}, {Path: scratch, Private: true}}, Made: []string{path, scratch}}
 	if vm := rev.Function.VM; vm != nil {
 		image.Options = vm.Hypervisor
 	}
@@ -83,6 +84,7 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	if boot == vmm.BootLinux {
 		image.Cmdline = func(i guest.Instance) string { return cmdline(i, callsBack) }
 		image.Kernel, err = kernel.Patched(s.kernels, set.Path(kernelFile))
+		image.Made = append(image.Made, image.Kernel)
 		return image, err
 	}
 	patch, at, err := openPatch(path)
@@ -93,7 +95,7 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	return image, nil
 }
 
-// Prune removes images of root file systems that are not of keep.
+// Prune removes images that nobody needs, and copies of kernels.
 func (s *System) Prune(keep []faas.Image, grace time.Duration) error {
-	return made.Prune(s.images, keep, grace)
+	return errors.Join(made.Prune(s.images, keep, grace), made.PruneShared(s.kernels, grace))
 }

@@ -30,7 +30,8 @@ func (s *System) makeDisk(ctx context.Context, img faas.Image, prog *program, l 
 // keepLoader returns the path of a copy of the loader: instances of a revision
 // boot what it was prepared for, whatever becomes of the operator's file.
 func (s *System) keepLoader(l *Loader) (string, error) {
-	path := filepath.Join(s.kernels, loaderName(l))
+	const shortened = len("sha256:") + 32
+	path := filepath.Join(s.kernels, l.Digest[len("sha256:"):shortened]+".elf")
 	return path, made.Ensure(path, func(f *os.File) error {
 		from, err := os.Open(l.Path)
 		if err != nil {
@@ -48,28 +49,7 @@ func (s *System) keepLoader(l *Loader) (string, error) {
 	})
 }
 
-func loaderName(l *Loader) string {
-	const shortened = len("sha256:") + 32
-	return l.Digest[len("sha256:"):shortened] + ".elf"
-}
-
-// Prune removes images of root file systems that are not of keep, and copies of
-// kernels but the present one, which have not been wanted for grace.
+// Prune removes images that nobody needs, and copies of kernels.
 func (s *System) Prune(keep []faas.Image, grace time.Duration) error {
-	errs := []error{made.Prune(s.images, keep, grace)}
-	present := ""
-	if l, err := s.loader(); err == nil {
-		present = loaderName(l)
-	}
-	entries, err := os.ReadDir(s.kernels)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		errs = append(errs, err)
-	}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err == nil && e.Name() != present && time.Since(info.ModTime()) > grace {
-			errs = append(errs, os.Remove(filepath.Join(s.kernels, e.Name())))
-		}
-	}
-	return errors.Join(errs...)
+	return errors.Join(made.Prune(s.images, keep, grace), made.PruneShared(s.kernels, grace))
 }

@@ -95,6 +95,7 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	if image.Kernel, err = s.keepLoader(l); err != nil {
 		return nil, fmt.Errorf("make image of function %q: %w", ref, err)
 	}
+	image.Made = []string{disk, image.Kernel}
 	return image, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,13 +28,14 @@ type spareRoom struct {
 
 	mu     sync.Mutex
 	ready  map[string][]string // paths of copies, by their source
+	wanted map[string]time.Time
 	making map[string]bool
 	closed bool
 	makers sync.WaitGroup
 }
 
 func newSpareRoom(dir string) *spareRoom {
-	return &spareRoom{dir: dir, ready: map[string][]string{}, making: map[string]bool{}}
+	return &spareRoom{dir: dir, ready: map[string][]string{}, wanted: map[string]time.Time{}, making: map[string]bool{}}
 }
 
 // spare begins the name of a copy that nobody has taken.
@@ -43,6 +45,7 @@ const spare = ".spare-"
 func (r *spareRoom) want(source string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.wanted[source] = time.Now()
 	if r.closed || r.making[source] || len(r.ready[source]) >= sparesAhead {
 		return
 	}
@@ -187,6 +190,30 @@ func (r *spareRoom) remove(which func(name string) bool) error {
 		if which(e.Name()) {
 			errs = append(errs, os.Remove(filepath.Join(r.dir, e.Name())))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// inUse is how long ago a disk that is in use was wanted at the most when prune
+// is called: Keep has just been.
+const inUse = time.Minute
+
+// prune removes the copies of disks that nobody has wanted for grace.
+func (r *spareRoom) prune(grace time.Duration) error {
+	grace = max(grace, inUse)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for source, at := range r.wanted {
+		if r.making[source] || time.Since(at) <= grace {
+			continue
+		}
+		for _, path := range r.ready[source] {
+			errs = append(errs, os.Remove(path))
+		}
+		delete(r.ready, source)
+		delete(r.wanted, source)
+		delete(r.making, source)
 	}
 	return errors.Join(errs...)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/guest"
+	"github.com/unifaas/unifaas/internal/guest/made"
 	"github.com/unifaas/unifaas/internal/host/cgroup"
 	"github.com/unifaas/unifaas/internal/host/tapnet"
 	"github.com/unifaas/unifaas/internal/sandbox"
@@ -33,6 +34,7 @@ var (
 	_ sandbox.Driver  = (*Driver)(nil)
 	_ io.Closer       = (*Driver)(nil)
 	_ sandbox.Statser = (*instance)(nil)
+	_ sandbox.Keeper  = (*artifact)(nil)
 )
 
 // New returns a driver. It reads and changes nothing.
@@ -50,10 +52,10 @@ func (d *Driver) Name() string { return d.system.Name() }
 // Close lets go of what was made ahead. Machines go on.
 func (d *Driver) Close() error { return errors.Join(d.disks.close(), d.machines.Close()) }
 
-// Prune removes what was made for images that are not of keep and have not been
+// Prune removes what was made for images that are not of keep and has not been
 // wanted for grace.
 func (d *Driver) Prune(keep []faas.Image, grace time.Duration) error {
-	return d.system.Prune(keep, grace)
+	return errors.Join(d.system.Prune(keep, grace), d.disks.prune(grace))
 }
 
 // Probe asks the guest system and each monitor.
@@ -134,6 +136,7 @@ const estimate = 160 << 20
 
 // An artifact is what all instances of a revision share.
 type artifact struct {
+	driver  *Driver
 	rev     *faas.Revision
 	monitor vmm.Monitor
 	caps    vmm.Capabilities
@@ -171,7 +174,7 @@ func (d *Driver) Prepare(ctx context.Context, rev *faas.Revision) (sandbox.Artif
 	if err != nil {
 		return nil, err
 	}
-	a := &artifact{rev: rev, monitor: monitor, caps: caps, image: image, memory: rev.Function.Limits.Memory, cpus: 1}
+	a := &artifact{driver: d, rev: rev, monitor: monitor, caps: caps, image: image, memory: rev.Function.Limits.Memory, cpus: 1}
 	if a.memory == 0 {
 		a.memory = defaultMemory
 	}
@@ -180,13 +183,24 @@ func (d *Driver) Prepare(ctx context.Context, rev *faas.Revision) (sandbox.Artif
 			ref, a.memory/mib, (image.Memory+mib-1)/mib)
 	}
 	a.cpus = max(1, int(math.Ceil(rev.Function.Limits.CPUs)))
+	d.copyAhead(image)
+	_, err = d.machines.pool()
+	return a, err
+}
+
+// copyAhead has copies ready of the disks that guests write to.
+func (d *Driver) copyAhead(image *guest.Image) {
 	for _, disk := range image.Disks {
 		if disk.Private {
 			d.disks.want(disk.Path)
 		}
 	}
-	_, err = d.machines.pool()
-	return a, err
+}
+
+// Keep implements [sandbox.Keeper].
+func (a *artifact) Keep() error {
+	a.driver.copyAhead(a.image)
+	return made.Want(a.image.Made...)
 }
 
 var errNotOurs = errors.New("artifact was not made by a driver of virtual machines")
