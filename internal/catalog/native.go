@@ -95,6 +95,9 @@ func checkNative(t *table, fn *faas.Function) {
 	if fn.VM != nil && fn.VM.Root != "" && fn.Sandbox != "linux" {
 		t.problem(join("vm", "root"), "root is only for the sandbox linux, not for %q", fn.Sandbox)
 	}
+	if fn.VM != nil && fn.VM.Vsock && fn.Sandbox != "linux" {
+		t.problem(join("vm", "vsock"), "vsock is only for the sandbox linux, not for %q", fn.Sandbox)
+	}
 	if t.has("runtime") && fn.Sandbox != "auto" && fn.Sandbox != "runc" && fn.Sandbox != "docker" {
 		t.problem("runtime", "runtime is only for the sandboxes runc and docker, not for %q", fn.Sandbox)
 	}
@@ -199,6 +202,14 @@ func nativeVM(t *table, opts DecodeOptions) *faas.VM {
 	vm.DiskRate = mebibyte * sub.integer("disk-rate", 0, 1, 1<<30)
 	if vm.NetworkRate = mebibyte * sub.integer("network-rate", 0, 1, 1<<30); vm.NetworkRate > 0 && vm.VMM != "firecracker" {
 		sub.problem("network-rate", "network-rate is bounded by Firecracker alone; write vmm = \"firecracker\", too")
+	}
+	if vm.Vsock = sub.boolean("vsock", false); vm.Vsock {
+		if vm.VMM != "firecracker" {
+			sub.problem("vsock", "vsock is Firecracker's alone; write vmm = \"firecracker\", too")
+		}
+		if vm.NetworkRate > 0 {
+			sub.problem("vsock", "with vsock there is no network whose rate could be bounded; remove network-rate or vsock")
+		}
 	}
 	sub.refuseUnknown()
 	return vm

@@ -130,6 +130,8 @@ type VM struct {
 	// Root says where a Linux guest has the function's root: "initial", "erofs",
 	// "ext4", or "" for what suits its size.
 	Root string `json:",omitempty"`
+	// Vsock says that a Linux guest has no network: requests come by vsock.
+	Vsock bool `json:",omitempty"`
 	// DiskRate bounds what goes to and from each disk, NetworkRate the network
 	// in each direction, bytes per second; 0 is unbounded.
 	DiskRate    int64 `json:",omitempty"`

@@ -82,6 +82,9 @@ type Machine struct {
 	// Cmdline is what a Linux kernel must be told to boot under the
 	// accelerator; "" is nothing.
 	Cmdline string
+	// Vsock says that there is a vsock device and no network. Guests of a system
+	// that takes connections by it have an agent.
+	Vsock bool
 }
 
 // On returns the kind of machine that a monitor makes, by its name and by what
@@ -101,8 +104,9 @@ type Image struct {
 	Disks  []Disk
 	// Memory is the least that the guest needs, bytes.
 	Memory int64
-	// Agent says that the guest reports to the control port of its gateway
-	// (guest/linux/wire); else nothing is heard of it but a callback.
+	// Agent says that the guest reports to the control port of its gateway, or of
+	// its host by vsock (guest/linux/wire); else nothing is heard of it but a
+	// callback.
 	Agent bool
 	// NoEntropy says that the machine must not have an entropy device.
 	NoEntropy bool
@@ -133,6 +137,6 @@ type Instance struct {
 	Gateway    netip.Prefix
 	GuestMAC   net.HardwareAddr
 	GatewayMAC net.HardwareAddr
-	Control    uint16 // port of the gateway, for an Agent
+	Control    uint16 // port of the gateway, or the host's by vsock, for an Agent
 	Callback   string // URL that an instance calls when it is ready
 }

@@ -75,10 +75,16 @@ type Machine interface {
 	io.Closer
 }
 
-// A Dialer is a Machine that the host can reach by vsock.
-type Dialer interface {
+// A Vsocker is a Machine with a vsock device between this process and the guest
+// alone. The kernel's own, vhost_vsock, is none: by that a guest reaches whatever
+// on the host listens.
+type Vsocker interface {
 	// DialVsock connects to a port of the guest's vsock address.
 	DialVsock(ctx context.Context, port uint32) (net.Conn, error)
+
+	// ListenVsock takes the guest's connections to a port of its host, in place of
+	// an earlier run of the platform that did so. The caller closes it.
+	ListenVsock(port uint32) (net.Listener, error)
 }
 
 // An Exit tells how a monitor ended.
@@ -110,7 +116,7 @@ type Capabilities struct {
 	Accelerator Accelerator
 	// AcceleratorNote says why it is not KVM; "" when it is.
 	AcceleratorNote string
-	// Vsock says that machines can be reached by vsock ([Dialer]).
+	// Vsock says that its machines are each a [Vsocker].
 	Vsock bool
 	// Boots are the ways in which it can boot a guest here.
 	Boots []Boot
@@ -162,7 +168,7 @@ type Config struct {
 
 	Disks []Disk // in the order in which the guest finds them
 	NICs  []NIC
-	Vsock uint32 // the guest's context id, 3 or more; 0 is no vsock
+	Vsock uint32 // the guest's context id, 3 or more; 0 is no vsock device
 	// NoEntropy leaves out the device that gives the guest the host's entropy,
 	// for a guest whose driver of it fails.
 	NoEntropy bool

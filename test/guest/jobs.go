@@ -55,12 +55,8 @@ var tasks = []task{
 		builds: []string{"internal/vmm/firecracker/inner"}, modules: []string{"tun"}, drivers: []string{"kvm_amd", "kvm_intel"},
 		args: []string{"-test.run=^TestReal"},
 	},
-	{
-		name: "linux-firecracker", pkg: "internal/sandbox/vm", needs: firecrackerVariable, supply: supplyMachines, require: "linux-firecracker,linux",
-		builds: []string{suiteProgram}, modules: []string{"tun"}, drivers: []string{"kvm_amd", "kvm_intel"},
-		// Emulated twice, a start takes ten times as long: enough to see that it all fits together.
-		args: []string{"-test.run=^TestConformanceFirecracker$/^(Serves|StopIsIdempotent|ExitCode|MemoryLimit|RecoverAfterCrash|OutputHasBothStreams)$"},
-	},
+	onFirecracker("linux-firecracker", "Firecracker", "MemoryLimit|ExitCode"),
+	onFirecracker("linux-vsock", "Vsock", "NoNetwork|ManyConnections|LowPort"),
 	{
 		name: "linux-qemu", pkg: "internal/sandbox/vm", supply: supplyQEMU, require: "linux,kvm", programs: []string{"qemu-system-x86_64"},
 		builds: []string{suiteProgram}, modules: []string{"tun"}, drivers: []string{"kvm_amd", "kvm_intel"},
@@ -85,6 +81,18 @@ var tasks = []task{
 		name: "gvisor", pkg: "internal/sandbox/gvisor", require: "gvisor", builds: []string{suiteProgram},
 		args: []string{"-test.skip=^TestLinkage$"}, // it looks at what Go's linker makes
 	},
+}
+
+// onFirecracker is the task of Linux guests on Firecracker. Emulated twice, a start
+// takes ten times as long: some of the suite, and more of it by name, is enough to
+// see that it all fits together.
+func onFirecracker(name, test, more string) task {
+	cases := "Serves|StopIsIdempotent|RecoverAfterCrash|OutputHasBothStreams|" + more
+	return task{
+		name: name, pkg: "internal/sandbox/vm", needs: firecrackerVariable, supply: supplyMachines, require: "linux-firecracker,linux",
+		builds: []string{suiteProgram}, modules: []string{"tun"}, drivers: []string{"kvm_amd", "kvm_intel"},
+		args: []string{"-test.run=^TestConformance" + test + "$/^(" + cases + ")$"},
+	}
 }
 
 // unikernel is the task of a unikernel on a monitor, by KVM. Emulated twice, a

@@ -68,6 +68,9 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	if on.PCI {
 		drivers[0] = kernel.DriverPCI
 	}
+	if on.Vsock {
+		drivers[1] = kernel.DriverVsock
+	}
 	options := ImageOptions{Dir: s.images, Kernel: k, Drivers: drivers}
 	if vm := rev.Function.VM; vm != nil {
 		options.Root = Root(vm.Root)
@@ -113,17 +116,17 @@ func machineOf(i guest.Instance, on guest.Machine) Machine {
 		off = plan.OffPower
 	}
 	m := Machine{
-		Instance: plan.Instance{
-			ID: i.ID, Address: i.Guest.As4(), Prefix: i.Gateway.Bits(), Gateway: i.Gateway.Addr().As4(),
-			Control: int(i.Control), Off: off,
-		},
+		Instance: plan.Instance{ID: i.ID, Control: int(i.Control), Vsock: on.Vsock, Off: off},
 		// On Firecracker each byte that is printed costs the guest an exit, and
 		// it has a serial port whether there is one to be looked for or not.
 		Console: on.Monitor != "firecracker",
 		NoPCI:   !on.PCI,
 		Extra:   strings.Fields(on.Cmdline),
 	}
-	copy(m.Instance.GatewayMAC[:], i.GatewayMAC)
+	if !on.Vsock {
+		m.Instance.Address, m.Instance.Prefix, m.Instance.Gateway = i.Guest.As4(), i.Gateway.Bits(), i.Gateway.Addr().As4()
+		copy(m.Instance.GatewayMAC[:], i.GatewayMAC)
+	}
 	return m
 }
 

@@ -16,7 +16,7 @@ var httpCases = []testCase{
 	{name: "ManyConnections", run: manyConnections},
 	{name: "BigBodies", run: bigBodies},
 	{name: "FullDuplex", run: fullDuplex},
-	{name: "HalfClose", run: halfClose},
+	{name: "HalfClose", needs: []Promise{HalfClose}, run: halfClose},
 	{name: "ConnectionsAreIndependent", run: connectionsAreIndependent},
 	{name: "GarbageComesThrough", run: garbageComesThrough},
 	{name: "HalfAResponseComesThrough", run: halfAResponseComesThrough},

@@ -22,6 +22,9 @@ const (
 	Users Promise = "users"
 	// Proc: it sees itself, and no other, in /proc.
 	Proc Promise = "proc"
+	// HalfClose: what it sends on a connection of which the other side has closed
+	// its half arrives.
+	HalfClose Promise = "half-close"
 	// BulkOutput: what it writes arrives whole and fast, and it can do other
 	// things meanwhile.
 	BulkOutput Promise = "bulk output"

@@ -143,6 +143,7 @@ type artifact struct {
 	image   *guest.Image
 	memory  int64 // of the guest, bytes
 	cpus    int   // of the guest
+	vsock   bool  // the way in
 }
 
 // Limits of a function that names none.
@@ -170,11 +171,15 @@ func (d *Driver) Prepare(ctx context.Context, rev *faas.Revision) (sandbox.Artif
 	if err != nil {
 		return nil, fmt.Errorf("prepare function %q: %w", ref, err)
 	}
-	image, err := d.system.Prepare(ctx, rev, guest.On(monitor.Name(), caps))
+	on := guest.On(monitor.Name(), caps)
+	if on.Vsock = rev.Function.VM != nil && rev.Function.VM.Vsock; on.Vsock && !caps.Vsock {
+		return nil, faas.Errorf(faas.KindInvalid, "function %q: the monitor %s has no vsock; use firecracker, or remove vsock", ref, monitor.Name())
+	}
+	image, err := d.system.Prepare(ctx, rev, on)
 	if err != nil {
 		return nil, err
 	}
-	a := &artifact{driver: d, rev: rev, monitor: monitor, caps: caps, image: image, memory: rev.Function.Limits.Memory, cpus: 1}
+	a := &artifact{driver: d, rev: rev, monitor: monitor, caps: caps, image: image, memory: rev.Function.Limits.Memory, cpus: 1, vsock: on.Vsock}
 	if a.memory == 0 {
 		a.memory = defaultMemory
 	}

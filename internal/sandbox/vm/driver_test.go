@@ -21,12 +21,13 @@ import (
 // monitor is a driver of which only one monitor is asked for.
 type monitor struct {
 	*vm.Driver
-	name string
+	name  string
+	vsock bool
 }
 
 func (m monitor) Prepare(ctx context.Context, rev *faas.Revision) (sandbox.Artifact, error) {
 	mine := *rev
-	mine.Function.VM = &faas.VM{VMM: m.name}
+	mine.Function.VM = &faas.VM{VMM: m.name, Vsock: m.vsock}
 	if config := os.Getenv("UNIFAAS_TEST_CPU_CONFIG"); config != "" && m.name == "firecracker" {
 		mine.Function.VM.Hypervisor = map[string]any{"cpu-config": config}
 	}
@@ -45,7 +46,7 @@ func on(name string, system func(stateDir string) guest.System) func(testing.TB,
 				t.Fatalf("%s has the accelerator %q, want %q: %s%s", name, caps.Accelerator, want, caps.Reason, caps.AcceleratorNote)
 			}
 		}
-		return monitor{vm.New(vm.NewMachines(host, only), system(host.StateDir)), name}
+		return monitor{Driver: vm.New(vm.NewMachines(host, only), system(host.StateDir)), name: name}
 	}
 }
 
@@ -80,6 +81,21 @@ func conformance(t *testing.T, name string) {
 }
 
 func TestConformanceMicrovm(t *testing.T) { conformance(t, "qemu-microvm") }
+
+// TestConformanceVsock has guests without a network.
+func TestConformanceVsock(t *testing.T) {
+	supplied(t, "linux-firecracker", "UNIFAAS_FIRECRACKER", "Firecracker")
+	create := newLinux(kerneltest.Dir(t, linux.Name), "firecracker")
+	sandboxtest.Run(t, sandboxtest.Harness{
+		New: func(t testing.TB, host sandbox.Host) sandbox.Driver {
+			m := create(t, host).(monitor)
+			m.vsock = true
+			return m
+		},
+		Die:   vm.Die,
+		Lacks: map[sandboxtest.Promise]string{sandboxtest.HalfClose: "Firecracker ends both halves of a connection by vsock when the host ends one"},
+	})
+}
 
 // TestConformanceFirecracker runs wherever KVM works and a Firecracker is
 // supplied: make test-guest has such a machine.

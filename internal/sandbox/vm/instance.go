@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -24,6 +25,8 @@ type instance struct {
 	fn     *faas.Function
 	memory int64 // of the guest, bytes
 	uid    int   // of the monitor, 0 while it has none
+	// byVsock says that the guest has no network, and is reached by vsock.
+	byVsock bool
 
 	group   *cgroup.Group
 	network *tapnet.Network
@@ -73,7 +76,7 @@ func (i *instance) Dial(ctx context.Context) (net.Conn, error) {
 	}
 	dialing, end := i.conns.dial(ctx)
 	defer end()
-	conn, err := i.network.Dial(dialing, uint16(i.fn.Port))
+	conn, err := i.connect(dialing)
 	switch {
 	case err == nil:
 		return i.known(conn)
@@ -86,7 +89,27 @@ func (i *instance) Dial(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// known returns a connection that ends with the guest.
+func (i *instance) connect(ctx context.Context) (net.Conn, error) {
+	if !i.byVsock {
+		return i.network.Dial(ctx, uint16(i.fn.Port))
+	}
+	v, err := i.vsock()
+	if err != nil {
+		return nil, err
+	}
+	return v.DialVsock(ctx, uint32(i.fn.Port))
+}
+
+func (i *instance) vsock() (vmm.Vsocker, error) {
+	v, ok := i.machine.(vmm.Vsocker)
+	if !ok {
+		return nil, errors.New("its monitor has no vsock")
+	}
+	return v, nil
+}
+
+// known returns a connection that ends with the guest. One by vsock does by
+// itself: the monitor is its other end.
 func (i *instance) known(conn net.Conn) (net.Conn, error) {
 	if tcp, ok := conn.(*net.TCPConn); ok && !i.conns.add(tcp) {
 		_ = conn.Close()

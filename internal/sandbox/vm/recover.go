@@ -54,7 +54,7 @@ func (d *Driver) Recover(ctx context.Context, rec sandbox.Record) (sandbox.Insta
 
 // remains puts together what a record names and what there still is of it.
 func (d *Driver) remains(ctx context.Context, rec sandbox.Record, st state) (*instance, error) {
-	i := &instance{driver: d, id: rec.ID, fn: &faas.Function{}, memory: st.Memory, uid: st.UID}
+	i := &instance{driver: d, id: rec.ID, fn: &faas.Function{}, memory: st.Memory, uid: st.UID, byVsock: st.Vsock}
 	if rec.Revision != nil {
 		i.fn = &rec.Revision.Function
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -32,6 +33,8 @@ const (
 	// the artefact's form do: it is the artefact's.
 	controlPort  = 1
 	callbackPort = 3000
+	// guestCID is every guest's address by vsock: each is alone with its monitor.
+	guestCID = 3
 	// overhead is what a monitor may take beside its guest's memory, bytes, and
 	// monitorPids how many processes and threads it may have.
 	overhead    = 192 << 20
@@ -49,6 +52,7 @@ type state struct {
 	UID     int    `json:"uid"`
 	Memory  int64  `json:"memory"` // of the guest, bytes
 	Agent   bool   `json:"agent,omitempty"`
+	Vsock   bool   `json:"vsock,omitempty"` // the way in
 }
 
 // identity is the recorded process; ok is false where none was.
@@ -72,7 +76,7 @@ func (d *Driver) Start(ctx context.Context, art sandbox.Artifact, spec sandbox.S
 		return nil, errNotOurs
 	}
 	s := &starter{driver: d, art: a, spec: spec}
-	s.inst = &instance{driver: d, id: spec.ID, fn: &a.rev.Function, memory: a.memory}
+	s.inst = &instance{driver: d, id: spec.ID, fn: &a.rev.Function, memory: a.memory, byVsock: a.vsock, trace: spec.Trace}
 	err := s.run(ctx)
 	if err == nil {
 		s.inst.watch()
@@ -118,7 +122,7 @@ func (s *starter) makeGroup(context.Context) error {
 	uid := int(user)
 	s.inst.uid = uid
 	s.state = state{
-		Monitor: s.art.monitor.Name(), Cgroup: groups.Record(s.spec.ID), UID: uid, Memory: s.art.memory, Agent: s.art.image.Agent,
+		Monitor: s.art.monitor.Name(), Cgroup: groups.Record(s.spec.ID), UID: uid, Memory: s.art.memory, Agent: s.art.image.Agent, Vsock: s.art.vsock,
 	}
 	if err := s.spec.Record(s.state); err != nil {
 		return fmt.Errorf("record machine: %w", err)
@@ -130,13 +134,13 @@ func (s *starter) makeGroup(context.Context) error {
 	return nil
 }
 
-// makeNetwork takes a network and listens in it for what the guest has to say.
+// makeNetwork takes a network and listens in it for what the guest has to say. A
+// guest without one has its monitor in there: it is to reach nothing, either.
 func (s *starter) makeNetwork(ctx context.Context) (err error) {
 	if s.inst.network, err = s.driver.machines.network(ctx); err != nil {
 		return err
 	}
-	if s.art.image.Agent {
-		s.inst.trace = s.spec.Trace
+	if s.art.image.Agent && !s.inst.byVsock {
 		if err := s.inst.hear(s.spec.Output); err != nil {
 			return err
 		}
@@ -153,7 +157,7 @@ func (i *instance) hear(output *os.File) error {
 	if i.output, err = keepOutput(output); err != nil {
 		return fmt.Errorf("open the instance's output: %w", err)
 	}
-	listener, err := i.network.Listen(controlPort)
+	listener, err := i.listen()
 	if err != nil {
 		return fmt.Errorf("listen for the guest: %w", err)
 	}
@@ -163,6 +167,19 @@ func (i *instance) hear(output *os.File) error {
 		Set: func() wire.Set { return wire.Set{Time: time.Now().UnixNano(), Seed: seed()} },
 	})
 	return nil
+}
+
+// listen listens where the guest dials: on the gateway of its network, or by
+// vsock, for which its machine must run.
+func (i *instance) listen() (net.Listener, error) {
+	if !i.byVsock {
+		return i.network.Listen(controlPort)
+	}
+	v, err := i.vsock()
+	if err != nil {
+		return nil, err
+	}
+	return v.ListenVsock(controlPort)
 }
 
 // expectCallback listens for the function's own word that it is ready.
@@ -199,13 +216,16 @@ func (s *starter) startMachine(ctx context.Context) error {
 	if err := s.spec.Record(s.state); err != nil {
 		return fmt.Errorf("record monitor: %w", err)
 	}
+	if s.art.image.Agent && s.inst.byVsock {
+		return s.inst.hear(s.spec.Output)
+	}
 	return nil
 }
 
 // openConsole opens what the guest's console goes to: its function's output,
 // unless that comes by an agent.
 func (s *starter) openConsole() (*os.File, error) {
-	if s.inst.agent == nil {
+	if !s.art.image.Agent {
 		return openOutput(s.spec.Output)
 	}
 	var err error
@@ -230,7 +250,6 @@ func (s *starter) config(ctx context.Context) (vmm.Config, error) {
 		ID: s.spec.ID, Dir: s.inst.dir,
 		Boot: image.Boot, Kernel: image.Kernel, Initrd: image.Initrd,
 		Memory: s.art.memory, CPUs: s.art.cpus,
-		NICs:      []vmm.NIC{{Tap: network.Tap, MAC: network.GuestMAC, Open: s.inst.network.Open}},
 		NoEntropy: image.NoEntropy, Options: image.Options, UID: s.inst.uid, GID: s.inst.uid,
 		Spawn: s.spawn,
 	}
@@ -238,7 +257,11 @@ func (s *starter) config(ctx context.Context) (vmm.Config, error) {
 	if rates == nil {
 		rates = &faas.VM{}
 	}
-	c.NICs[0].Bandwidth = rates.NetworkRate
+	if s.inst.byVsock {
+		c.Vsock = guestCID
+	} else {
+		c.NICs = []vmm.NIC{{Tap: network.Tap, MAC: network.GuestMAC, Open: s.inst.network.Open, Bandwidth: rates.NetworkRate}}
+	}
 	instance := guest.Instance{
 		ID: s.spec.ID, Guest: network.Guest, Gateway: network.Gateway,
 		GuestMAC: network.GuestMAC, GatewayMAC: network.GatewayMAC, Control: controlPort,

@@ -287,7 +287,8 @@ func (f *fake) start() {
 	}()
 }
 
-// serveVsock has an echo at port 7, and speaks nonsense at port 8.
+// serveVsock has an echo at port 7, speaks nonsense at port 8, says nothing at
+// port 9, and dials the host's port 5 when it is dialled at port 10.
 func serveVsock(l net.Listener) {
 	for {
 		conn, err := l.Accept()
@@ -305,6 +306,12 @@ func serveVsock(l net.Listener) {
 				_, _ = io.WriteString(conn, strings.Repeat("what? ", 20))
 			case "CONNECT 9\n":
 				time.Sleep(time.Hour)
+			case "CONNECT 10\n":
+				_, _ = io.WriteString(conn, "OK 1073741825\n")
+				if out, err := net.Dial("unix", l.Addr().String()+"_5"); err == nil {
+					_, _ = io.WriteString(out, "from the guest")
+					out.Close()
+				}
 			}
 		}()
 	}

@@ -18,7 +18,7 @@ import (
 // errEnded says that Firecracker has ended while something was asked of it.
 var errEnded = errors.New("firecracker has ended")
 
-// A machine is one Firecracker. It implements [vmm.Machine] and [vmm.Dialer].
+// A machine is one Firecracker. It implements [vmm.Machine] and [vmm.Vsocker].
 type machine struct {
 	dir     string // the machine's own, given by the caller
 	home    home
@@ -41,7 +41,7 @@ type machine struct {
 
 var (
 	_ vmm.Machine = (*machine)(nil)
-	_ vmm.Dialer  = (*machine)(nil)
+	_ vmm.Vsocker = (*machine)(nil)
 )
 
 func newMachine(dir string, h home, handle *process.Handle, j *journal, letLogEnd func()) *machine {

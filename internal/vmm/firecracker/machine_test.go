@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 
 	"github.com/unifaas/unifaas/internal/host/process"
 	"github.com/unifaas/unifaas/internal/vmm"
@@ -262,7 +264,7 @@ func TestVsock(t *testing.T) {
 	both(t, func(t *testing.T, jailed bool) {
 		r := newRig(t, jailed, script{})
 		r.config.Vsock = 3
-		d := r.start().(vmm.Dialer)
+		d := r.start().(vmm.Vsocker)
 		conn, err := d.DialVsock(soon(t), 7)
 		if err != nil {
 			t.Fatal(err)
@@ -287,6 +289,68 @@ func TestVsock(t *testing.T) {
 			t.Errorf("no answer: got %v", err)
 		}
 	})
+}
+
+// TestListenVsock has the fake dial a port of the host's, as a guest would, of one
+// listener and then of the one that comes after a crash of the platform.
+func TestListenVsock(t *testing.T) {
+	both(t, func(t *testing.T, jailed bool) {
+		r := newRig(t, jailed, script{})
+		r.config.Vsock = 3
+		m := r.start()
+		d := m.(vmm.Vsocker)
+		for _, run := range []string{"first", "second"} {
+			l, err := d.ListenVsock(5)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() }) // nothing of the first, either, is to be in the second's way
+			conn, err := d.DialVsock(soon(t), 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			guest, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(guest)
+			if string(text) != "from the guest" || err != nil {
+				t.Errorf("%s: got %q, %v", run, text, err)
+			}
+			guest.Close()
+			conn.Close()
+		}
+		if err := m.Kill(soon(t)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.ListenVsock(5); err == nil || !strings.Contains(err.Error(), "vsock port 5") {
+			t.Errorf("of a machine that has ended: got %v", err)
+		}
+	})
+}
+
+// TestVsockOfAnother: what is in a jail can be replaced by what is in it, by the way
+// to a socket outside, too.
+func TestVsockOfAnother(t *testing.T) {
+	r := newRig(t, false, script{})
+	r.config.Vsock = 3
+	m := r.start()
+	outside := filepath.Join(t.TempDir(), "outside.sock")
+	l, err := net.Listen("unix", outside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	path := m.(*machine).home.path(vsockName)
+	if err := errors.Join(os.Remove(path), os.Symlink(outside, path)); err != nil {
+		t.Fatal(err)
+	}
+	if conn, err := m.(vmm.Vsocker).DialVsock(soon(t), 7); err == nil {
+		conn.Close()
+		t.Error("it has dialled the socket outside")
+	} else if !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("got %v", err)
+	}
 }
 
 // TestManyStarts: starts leave no descriptor.

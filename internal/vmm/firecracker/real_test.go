@@ -317,7 +317,7 @@ func TestRealLife(t *testing.T) {
 			}
 			// Nothing in this guest drives the device.
 			ctx, cancel := context.WithTimeout(soon(t), time.Second)
-			if _, err := m.(vmm.Dialer).DialVsock(ctx, 5); err == nil {
+			if _, err := m.(vmm.Vsocker).DialVsock(ctx, 5); err == nil {
 				t.Error("something listens on its vsock port")
 			}
 			cancel()

@@ -279,7 +279,7 @@ func TestLongPath(t *testing.T) {
 		if err := m.Pause(soon(t)); err != nil {
 			t.Error(err)
 		}
-		conn, err := m.(vmm.Dialer).DialVsock(soon(t), 7)
+		conn, err := m.(vmm.Vsocker).DialVsock(soon(t), 7)
 		if err != nil {
 			t.Fatal(err)
 		}

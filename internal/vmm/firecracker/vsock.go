@@ -6,15 +6,19 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/vmm/firecracker/api"
 )
 
+// Firecracker's vsock device is a unix socket for what the host dials, and one
+// for each port of the host's that the guest may dial (Firecracker,
+// docs/vsock.md).
+
 // DialVsock connects to a port of the guest. Firecracker's socket is asked for
-// it by a line, and answers with one (docs/vsock.md); after that it is the
-// connection.
+// it by a line, and answers with one; after that it is the connection.
 func (m *machine) DialVsock(ctx context.Context, port uint32) (net.Conn, error) {
 	conn, err := api.DialSocket(ctx, m.home.path(vsockName))
 	if err != nil {
@@ -66,4 +70,23 @@ func readAnswer(r io.Reader) (string, error) {
 		answer.WriteByte(one[0])
 	}
 	return "", fmt.Errorf("the answer is longer than %d bytes", maxPortAnswer)
+}
+
+// ListenVsock takes the guest's connections to a port of the host.
+func (m *machine) ListenVsock(port uint32) (net.Listener, error) {
+	path := fmt.Sprintf("%s_%d", m.home.path(vsockName), port)
+	// The one of a platform that was killed is left, and nobody is behind it.
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("listen at vsock port %d: %w", port, err)
+	}
+	l, err := api.ListenSocket(path)
+	if err == nil {
+		if err = m.home.give(path); err != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen at vsock port %d: %w", port, err)
+	}
+	return l, nil
 }

@@ -30,12 +30,6 @@ func (l *commandLine) devices(t Type, c *vmm.Config) {
 		l.addJSON("-object", map[string]any{"qom-type": "rng-random", "id": "entropy", "filename": "/dev/urandom"})
 		l.addJSON("-device", map[string]any{"driver": t.device("virtio-rng"), "id": "rng", "rng": "entropy"})
 	}
-	if c.Vsock != 0 {
-		l.addJSON("-device", map[string]any{
-			"driver": t.device("vhost-vsock"), "id": "vsock", "guest-cid": c.Vsock,
-			"vhostfd": strconv.Itoa(l.open(vsockDevice, os.O_RDWR)),
-		})
-	}
 }
 
 // disk adds a raw image: the file, its format, and its limits where it has any.

@@ -1,7 +1,6 @@
 package qemu_test
 
 import (
-	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -166,22 +165,6 @@ func TestBootsFromDisk(t *testing.T) {
 	if _, err := small.Start(r.ctx, c); err == nil || !strings.Contains(err.Error(), `use "qemu"`) {
 		t.Errorf("microvm: got %v", err)
 	}
-}
-
-// TestVsock: without the kernel's device the error says what is missing.
-func TestVsock(t *testing.T) {
-	each(t, func(t *testing.T, r *rig) {
-		c, _ := r.config("count")
-		c.Vsock = 1234567
-		m, err := r.monitor.Start(r.ctx, c)
-		if _, missing := os.Stat("/dev/vhost-vsock"); missing == nil {
-			r.keep(m, err)
-			return
-		}
-		if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "modprobe vhost_vsock") {
-			t.Errorf("got %v", err)
-		}
-	})
 }
 
 // TestArtefactOptions: what the artefact's functions say is taken as its own

@@ -224,7 +224,7 @@ func TestStartFails(t *testing.T) {
 			{"too much memory", func(c *vmm.Config) { c.Memory = 1 << 50 }, "exit status 1"},
 			{"cpus", func(c *vmm.Config) { c.CPUs = 0 }, "at least 1"},
 			{"boot", func(c *vmm.Config) { c.Boot = "floppy" }, `"floppy"`},
-			{"vsock", func(c *vmm.Config) { c.Vsock = 2 }, "3 or more"},
+			{"vsock", func(c *vmm.Config) { c.Vsock = 3 }, "reaches whatever on the host listens"},
 			{"bandwidth", func(c *vmm.Config) { c.NICs = []vmm.NIC{{Tap: "t", MAC: mac, Bandwidth: 1}} }, "bound the tap"},
 			{"spawn", func(c *vmm.Config) { c.Spawn = func(*exec.Cmd) error { return errors.New("no room") } }, "no room"},
 			{"program ends", func(c *vmm.Config) {

@@ -22,14 +22,13 @@ type shape struct {
 	CPUs        int             `json:"cpus"`
 	Disks       int             `json:"disks"`
 	NICs        int             `json:"nics"`
-	Vsock       bool            `json:"vsock"`
 	NoEntropy   bool            `json:"no_entropy,omitempty"`
 }
 
 func (m *Monitor) shapeOf(c *vmm.Config, a vmm.Accelerator) shape {
 	return shape{
 		Monitor: m.Name(), Accelerator: a, Memory: c.Memory, CPUs: c.CPUs,
-		Disks: len(c.Disks), NICs: len(c.NICs), Vsock: c.Vsock != 0, NoEntropy: c.NoEntropy,
+		Disks: len(c.Disks), NICs: len(c.NICs), NoEntropy: c.NoEntropy,
 	}
 }
 
@@ -45,9 +44,6 @@ func (s shape) fits(other shape) error {
 func (s shape) String() string {
 	text := fmt.Sprintf("%s by %s, %d MiB, %d cpus, %d disks, %d interfaces",
 		s.Monitor, s.Accelerator, s.Memory/mebibyte, s.CPUs, s.Disks, s.NICs)
-	if s.Vsock {
-		text += ", vsock"
-	}
 	if s.NoEntropy {
 		text += ", no entropy device"
 	}

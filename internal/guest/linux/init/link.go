@@ -33,19 +33,27 @@ type link struct {
 	told     bool // and the host has ended it then
 }
 
-// dial begins to connect. The first process may use ports below 1024, which the
-// function may not, so that the host knows whom it hears.
+// dial begins to connect.
 func (l *link) dial(m *machine) {
-	if m.instance.Prefix == 0 {
+	if !m.instance.HasHost() {
 		return
 	}
 	l.deadline = now() + dialTime
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		l.fail()
-		return
+	connect := l.byTCP
+	if m.instance.Vsock {
+		connect = l.byVsock
 	}
-	l.fd = fd
+	if err := connect(m); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		l.fail()
+	}
+}
+
+// byTCP connects to the gateway. The first process may use ports below 1024,
+// which the function may not, so that the host knows whom it hears.
+func (l *link) byTCP(m *machine) (err error) {
+	if l.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+		return err
+	}
 	for _, o := range []struct{ level, name, value int }{
 		{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
 		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
@@ -57,18 +65,25 @@ func (l *link) dial(m *machine) {
 		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3},
 		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 10000},
 	} {
-		_ = unix.SetsockoptInt(fd, o.level, o.name, o.value) // it works without, too
+		_ = unix.SetsockoptInt(l.fd, o.level, o.name, o.value) // it works without, too
 	}
 	if l.port--; l.port < 1 {
 		l.port = plan.FirstFree(m.plan.Port) - 1
 	}
-	err = unix.Bind(fd, &unix.SockaddrInet4{Addr: m.instance.Address, Port: l.port})
-	if err == nil {
-		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: m.instance.Gateway, Port: m.instance.Control})
+	if err := unix.Bind(l.fd, &unix.SockaddrInet4{Addr: m.instance.Address, Port: l.port}); err != nil {
+		return err
 	}
-	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
-		l.fail()
+	return unix.Connect(l.fd, &unix.SockaddrInet4{Addr: m.instance.Gateway, Port: m.instance.Control})
+}
+
+// byVsock connects to the host. It can't tell the first process from the
+// function, which could say of itself what is not so: that it is ready, or has
+// ended. It would be believed, to nobody's harm but its own.
+func (l *link) byVsock(m *machine) (err error) {
+	if l.fd, err = unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+		return err
 	}
+	return unix.Connect(l.fd, &unix.SockaddrVM{CID: unix.VMADDR_CID_HOST, Port: uint32(m.instance.Control)})
 }
 
 // fail lets go of a connection and has it dialled again.

@@ -34,7 +34,8 @@ func (m *machine) look() {
 			continue
 		}
 		any, local := listens(m.buffer[:n], m.plan.Port)
-		found, loopback = found || any, loopback || local
+		// What comes by vsock is passed on by loopback.
+		found, loopback = found || any || local && m.instance.Vsock, loopback || local
 	}
 	switch {
 	case found:

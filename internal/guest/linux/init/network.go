@@ -16,7 +16,8 @@ const device = "eth0"
 // deviceTime is for a device to be found.
 const deviceTime = 5 * time.Second
 
-// network raises the loopback interface and the first Ethernet one.
+// network raises the loopback interface and the first Ethernet one, or takes
+// connections by vsock.
 func (m *machine) network() error {
 	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -26,7 +27,10 @@ func (m *machine) network() error {
 	if err := raise(socket, "lo"); err != nil {
 		return err
 	}
-	if m.instance.Prefix == 0 {
+	switch {
+	case m.instance.Vsock:
+		return errors.Join(m.ports(), m.relay())
+	case m.instance.Prefix == 0:
 		return nil
 	}
 	if err := await(func() error { _, err := interfaceFlags(socket, device); return err }); err != nil {

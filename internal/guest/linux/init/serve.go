@@ -26,7 +26,7 @@ func (m *machine) serve() {
 // done tells whether the host has taken note of the end.
 func (m *machine) done() bool {
 	late := m.giveUp != 0 && now() >= m.giveUp
-	return m.exit != nil && m.output < 0 && (m.link.told || m.instance.Prefix == 0 || late)
+	return m.exit != nil && m.output < 0 && (m.link.told || !m.instance.HasHost() || late)
 }
 
 // wait waits for one thing to happen and deals with it.
@@ -38,7 +38,7 @@ func (m *machine) wait() {
 	}
 	output := -1
 	// What can't be sent stays where it is: the function comes to wait.
-	if l.up && len(l.out) == 0 || m.instance.Prefix == 0 {
+	if l.up && len(l.out) == 0 || !m.instance.HasHost() {
 		output = m.output
 	}
 	set := []unix.PollFd{
@@ -66,7 +66,7 @@ func (m *machine) wait() {
 func (m *machine) tend(events int16) {
 	l := &m.link
 	switch {
-	case m.instance.Prefix == 0:
+	case !m.instance.HasHost():
 	case l.fd < 0:
 		if now() >= l.next {
 			l.dial(m)
@@ -97,7 +97,7 @@ func (m *machine) timeout() *unix.Timespec {
 		sooner(m.nextLook)
 	}
 	switch l := &m.link; {
-	case m.instance.Prefix == 0:
+	case !m.instance.HasHost():
 	case l.fd < 0:
 		sooner(l.next)
 	case !l.up:
@@ -120,7 +120,7 @@ func (m *machine) forward() {
 		return
 	}
 	if err == nil && n > 0 {
-		if m.instance.Prefix == 0 {
+		if !m.instance.HasHost() {
 			m.print(m.buffer[:n])
 			return
 		}

@@ -12,13 +12,17 @@ type Instance struct {
 	ID string // without blanks and quotes
 
 	// Address is the guest's, with the length of its network's prefix. The
-	// zero value is no network, and no host to report to.
+	// zero value is no network.
 	Address IPv4
 	Prefix  int
 	Gateway IPv4
 	// GatewayMAC is the gateway's, so that nobody needs to ask for it.
 	GatewayMAC MAC
-	Control    int // port of the gateway at which the host listens
+	// Vsock says that the host is at the other side of a vsock device, without a
+	// network: by that the guest reports to it and takes connections for the
+	// function.
+	Vsock   bool
+	Control int // port of the gateway, or the host's of vsock, at which the host listens
 
 	Off  Off
 	Time int64  // nanoseconds since 1970 when the machine is started; 0 leaves the clock
@@ -94,6 +98,9 @@ func ParseMAC(text string) (MAC, error) {
 // a module's business, and neither complains nor hands it on.
 const prefix = "unifaas."
 
+// HasHost reports whether there is a host to report to.
+func (i *Instance) HasHost() bool { return i.Prefix != 0 || i.Vsock }
+
 // Words returns the words of the command line that tell i.
 func (i *Instance) Words() []string {
 	words := []string{prefix + "id=" + i.ID, prefix + "off=" + string(i.Off)}
@@ -102,6 +109,9 @@ func (i *Instance) Words() []string {
 			prefix+"ip="+i.Address.String()+"/"+strconv.Itoa(i.Prefix),
 			prefix+"gw="+i.Gateway.String()+","+i.GatewayMAC.String(),
 			prefix+"control="+strconv.Itoa(i.Control))
+	}
+	if i.Vsock {
+		words = append(words, prefix+"vsock", prefix+"control="+strconv.Itoa(i.Control))
 	}
 	if i.Time != 0 {
 		words = append(words, prefix+"time="+strconv.FormatInt(i.Time, 10))
@@ -148,6 +158,8 @@ func (i *Instance) set(name, value string) (err error) {
 		if i.Gateway, err = ParseIPv4(address); err == nil {
 			i.GatewayMAC, err = ParseMAC(mac)
 		}
+	case "vsock":
+		i.Vsock = true
 	case "control":
 		if i.Control, err = strconv.Atoi(value); err != nil || i.Control < 1 || i.Control > 65535 {
 			return errors.New("bad port " + strconv.Quote(value))

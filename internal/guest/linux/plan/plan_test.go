@@ -17,14 +17,22 @@ func instance() plan.Instance {
 }
 
 func TestCommandLineThereAndBack(t *testing.T) {
-	want := instance()
-	line := "quiet " + strings.Join(want.Words(), " ") + " panic=-1\n"
-	got, err := plan.Parse(line)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(&want, got); diff != "" {
-		t.Errorf("of %q (-want +got):\n%s", line, diff)
+	for name, want := range map[string]plan.Instance{
+		"network": instance(),
+		"vsock":   {ID: "n-1", Vsock: true, Control: 1, Off: plan.OffReset},
+		"alone":   {ID: "n-1", Off: plan.OffPower},
+	} {
+		line := "quiet " + strings.Join(want.Words(), " ") + " panic=-1\n"
+		got, err := plan.Parse(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(&want, got); diff != "" {
+			t.Errorf("of %q (-want +got):\n%s", line, diff)
+		}
+		if hasHost := name != "alone"; got.HasHost() != hasHost {
+			t.Errorf("%s: has a host to report to: %t", name, got.HasHost())
+		}
 	}
 }
 
