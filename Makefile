@@ -52,6 +52,11 @@ test-machines: build functions ## test virtual machines; a quarter of an hour wi
 	@scripts/apt-deps test-machines
 	@scripts/test machines
 
+.PHONY: test-nested
+test-nested: build ## test KVM, in an emulated machine that has one; a few minutes
+	@scripts/apt-deps test-nested
+	go run ./test/guest -accel tcg -memory 3072 -jobs kvm,linux-qemu
+
 .PHONY: test-guest
 test-guest: build functions ## test in a virtual machine with cgroups of version 2 only; a quarter of an hour without KVM
 	@scripts/apt-deps test-guest
