@@ -2,8 +2,10 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
@@ -56,21 +58,81 @@ func (b *bridge) ensure(ctx context.Context) error {
 	return b.shut()
 }
 
-// remove removes the network unless it is in use.
+// errInUse says that the network has endpoints.
+var errInUse = errors.New("instances are on it")
+
+// remove removes the network unless it is in use: by what a next run recovers.
 func (b *bridge) remove(ctx context.Context) error {
+	err := b.tryRemove(ctx)
+	if errors.Is(err, errInUse) {
+		return nil
+	}
+	return err
+}
+
+// removeAll removes the network once all instances are gone. Docker may be a
+// moment behind, or keep the endpoint of a container that was killed on its way
+// in and is no more. What is left after a while is in use.
+func (b *bridge) removeAll(ctx context.Context) error {
+	const pause, tries = 100 * time.Millisecond, 30
+	for range tries {
+		err := b.tryRemove(ctx)
+		if !errors.Is(err, errInUse) {
+			return err
+		}
+		if err := b.dropOrphans(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (b *bridge) tryRemove(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	_, err := b.engine.NetworkRemove(ctx, b.name(), client.NetworkRemoveOptions{})
 	switch {
 	case errdefs.IsNotFound(err), away(err):
 		return nil
+	case errdefs.IsPermissionDenied(err), errdefs.IsConflict(err):
+		return errInUse
 	case err != nil:
-		if errdefs.IsPermissionDenied(err) || errdefs.IsConflict(err) {
-			return nil // in use: by what a next run recovers
-		}
 		return err
 	}
 	return b.open()
+}
+
+// dropOrphans takes endpoints off the network of which there is no container.
+func (b *bridge) dropOrphans(ctx context.Context) error {
+	n, err := b.engine.NetworkInspect(ctx, b.name(), client.NetworkInspectOptions{})
+	if err != nil {
+		return unlessGone(err)
+	}
+	for _, endpoint := range n.Network.Containers {
+		_, err := b.engine.ContainerInspect(ctx, endpoint.Name, client.ContainerInspectOptions{})
+		if !errdefs.IsNotFound(err) {
+			continue
+		}
+		_, err = b.engine.NetworkDisconnect(ctx, b.name(), client.NetworkDisconnectOptions{Container: endpoint.Name, Force: true})
+		if err = unlessGone(err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unlessGone is an error but for that of something that is not there, or of an
+// Engine that is not.
+func unlessGone(err error) error {
+	if errdefs.IsNotFound(err) || away(err) {
+		return nil
+	}
+	return err
 }
 
 // clear is remove, where there may well be no network: it asks only when the

@@ -1,10 +1,12 @@
 package docker_test
 
 import (
+	"errors"
 	"net"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/sandbox/sandboxtest/dockertest"
@@ -44,6 +46,29 @@ func TestBridgeLeadsNowhere(t *testing.T) {
 	}
 	if got := p.docker("inspect", "--format", "{{.HostConfig.Runtime}}", r.ID()); got != runsc {
 		t.Errorf("the runtime is %q", got)
+	}
+}
+
+// TestBridgeGoesWithItsDriver has Docker let go of the last container only while
+// the driver closes.
+func TestBridgeGoesWithItsDriver(t *testing.T) {
+	p := newPlatform(t, dockertest.Options{})
+	runsc := p.daemon.Runsc(t)
+	rev := p.revision(guest(t), func(rev *faas.Revision) { rev.Function.Runtime = runsc })
+	r := p.start(p.prepare(rev), rev)
+	removed := make(chan error, 1)
+	time.AfterFunc(500*time.Millisecond, func() {
+		_, err := p.daemon.Docker(t.Context(), "rm", "--force", r.ID())
+		removed <- err
+	})
+	if err := errors.Join(p.driver.Close(), <-removed); err != nil {
+		t.Error(err)
+	}
+	if left := p.docker("network", "ls", "--quiet", "--filter", "name=unifaas-"+p.host.Node); left != "" {
+		t.Errorf("the network %s is left", left)
+	}
+	if _, err := net.InterfaceByName("uf-" + p.host.Node); err == nil {
+		t.Error("its bridge is left")
 	}
 }
 

@@ -76,7 +76,7 @@ func (d *Driver) Close() error {
 		d.watch.close()
 		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 		defer cancel()
-		err = errors.Join(d.calls.close(), d.network.remove(ctx), d.engine.Close())
+		err = errors.Join(d.calls.close(), d.network.removeAll(ctx), d.engine.Close())
 	})
 	return err
 }
