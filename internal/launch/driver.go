@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -173,6 +174,7 @@ func buildable(fn *faas.Function) error {
 
 // artifact is made once, by whoever comes first.
 type artifact struct {
+	rev   *faas.Revision
 	done  chan struct{}
 	value sandbox.Artifact
 	err   error
@@ -182,7 +184,7 @@ func (l *Launcher) prepare(ctx context.Context, d *driver, rev *faas.Revision) (
 	l.mu.Lock()
 	a, ok := l.artifacts[rev.Digest]
 	if !ok {
-		a = &artifact{done: make(chan struct{})}
+		a = &artifact{rev: rev, done: make(chan struct{})}
 		l.artifacts[rev.Digest] = a
 		// A start that nobody wants any more must not undo the work that
 		// the next one needs.
@@ -217,15 +219,13 @@ type pruner interface {
 }
 
 // Prune has the drivers remove from disk what they prepared of images that
-// are not among keep and have not been wanted for grace. What was prepared of
-// revisions that are served is wanted.
+// are not among keep and have not been wanted for grace. What was prepared, or is
+// being, and may be started stays: a deployment that is being tried is in nobody's
+// list yet.
 func (l *Launcher) Prune(keep []faas.Image, grace time.Duration) error {
-	var errs []error
-	for _, a := range l.made() {
-		if k, ok := a.(sandbox.Keeper); ok {
-			errs = append(errs, k.Keep())
-		}
-	}
+	inUse, err := l.keepArtifacts()
+	keep = slices.Concat(keep, inUse)
+	errs := []error{err}
 	for _, name := range l.order {
 		if p, ok := l.drivers[name].Driver.(pruner); ok {
 			errs = append(errs, p.Prune(keep, grace))
@@ -234,18 +234,40 @@ func (l *Launcher) Prune(keep []faas.Image, grace time.Duration) error {
 	return errors.Join(errs...)
 }
 
-// made returns the artifacts that are there.
-func (l *Launcher) made() (made []sandbox.Artifact) {
+// keepArtifacts wants the files of all artifacts, and returns their images. One
+// whose files somebody has removed is forgotten: the next start makes it anew.
+func (l *Launcher) keepArtifacts() (images []faas.Image, err error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, a := range l.artifacts {
-		select {
-		case <-a.done:
-			made = append(made, a.value)
-		default:
+	all := maps.Clone(l.artifacts)
+	l.mu.Unlock()
+	for digest, a := range all {
+		images = append(images, a.rev.Image)
+		k, ok := a.made().(sandbox.Keeper)
+		if !ok {
+			continue
 		}
+		keepErr := k.Keep()
+		if keepErr == nil {
+			continue
+		}
+		err = errors.Join(err, fmt.Errorf("keep what was prepared for function %q: %w", a.rev.Function.Ref, keepErr))
+		l.mu.Lock()
+		if l.artifacts[digest] == a {
+			delete(l.artifacts, digest)
+		}
+		l.mu.Unlock()
 	}
-	return made
+	return images, err
+}
+
+// made returns the artifact, nil while there is none.
+func (a *artifact) made() sandbox.Artifact {
+	select {
+	case <-a.done:
+		return a.value
+	default:
+		return nil
+	}
 }
 
 // imageKeeper is a driver with a store of images of its own.

@@ -41,6 +41,9 @@ func Prune(dir string, keep []faas.Image, grace time.Duration) error {
 		kept[Name(img)] = true
 	}
 	return prune(dir, func(file string) time.Duration {
+		if strings.HasPrefix(file, temporary) {
+			return max(grace, writing)
+		}
 		name, _, _ := strings.Cut(file, ".")
 		name, _, _ = strings.Cut(name, "-")
 		if kept[name] {
@@ -54,6 +57,9 @@ func Prune(dir string, keep []faas.Image, grace time.Duration) error {
 func PruneShared(dir string, grace time.Duration) error {
 	return prune(dir, func(string) time.Duration { return max(grace, Unwanted) })
 }
+
+// writing is for how long what is being written stays at the least.
+const writing = time.Hour
 
 func prune(dir string, grace func(file string) time.Duration) error {
 	entries, err := os.ReadDir(dir)

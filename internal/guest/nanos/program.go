@@ -1,13 +1,11 @@
 package nanos
 
 import (
-	"bytes"
-	"debug/elf"
-	"errors"
 	"fmt"
-	"io"
+	"path"
 
 	"github.com/unifaas/unifaas/internal/guest/rootfs"
+	"github.com/unifaas/unifaas/internal/image/closure"
 )
 
 // findProgram returns the absolute path of a command in a root file system, and
@@ -36,32 +34,17 @@ func checkProgram(root *rootfs.Root, name string) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	head := make([]byte, 4)
-	if _, err := io.ReadFull(f, head); err != nil {
-		return errors.New("it is no program")
+	if _, err := rootfs.ReadProgram(f); err != nil {
+		return err
 	}
-	if bytes.HasPrefix(head, []byte("#!")) {
-		return errors.New("it is a script, and a unikernel runs one program alone; name its interpreter in command")
+	needs, err := closure.ReadNeeds(f)
+	switch {
+	case err != nil:
+		return fmt.Errorf("it is damaged: %w", err)
+	case needs.Interpreter == "":
+		return nil
+	case !root.Has(needs.Interpreter):
+		return fmt.Errorf("it is linked dynamically, and its root file system has no %q; link it statically, or use an image that has its libraries", needs.Interpreter)
 	}
-	program, err := elf.NewFile(f)
-	if err != nil {
-		return errors.New("it is no ELF program, and a unikernel runs nothing else")
-	}
-	if program.Machine != elf.EM_X86_64 {
-		return fmt.Errorf("it is a program for %v, want x86-64", program.Machine)
-	}
-	for _, p := range program.Progs {
-		if p.Type != elf.PT_INTERP || p.Filesz == 0 || p.Filesz > 4096 {
-			continue
-		}
-		name := make([]byte, p.Filesz)
-		if _, err := p.ReadAt(name, 0); err != nil {
-			return fmt.Errorf("it is damaged: %w", err)
-		}
-		interpreter := string(bytes.TrimRight(name, "\x00"))
-		if !root.Has(interpreter) {
-			return fmt.Errorf("it is linked dynamically, and its root file system has no %q; link it statically, or use an image that has its libraries", interpreter)
-		}
-	}
-	return nil
+	return root.CheckLinked(needs, path.Dir(name))
 }

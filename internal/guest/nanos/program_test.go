@@ -21,6 +21,9 @@ func TestFindProgram(t *testing.T) {
 	put(t, rootfs, "dynamic", elftest.File{Machine: elf.EM_X86_64, Interp: "/lib64/ld.so"}.Bytes(t))
 	put(t, rootfs, "with-libraries", elftest.File{Machine: elf.EM_X86_64, Interp: "/lib/ld.so"}.Bytes(t))
 	put(t, rootfs, "usr/lib/ld.so", program)
+	put(t, rootfs, "needs-c", elftest.File{Machine: elf.EM_X86_64, Interp: "/lib/ld.so", Needed: []string{"libc.so.6"}}.Bytes(t))
+	put(t, rootfs, "object", elftest.File{Machine: elf.EM_X86_64, Type: elf.ET_REL}.Bytes(t))
+	put(t, rootfs, "library", elftest.File{Machine: elf.EM_X86_64, Type: elf.ET_DYN, Library: true}.Bytes(t))
 	for name, target := range map[string]string{"bin": "usr/bin", "lib": "/usr/lib", "loop": "loop", "up": "../../../usr/bin/f", "out": "/etc/passwd"} {
 		if err := os.Symlink(target, filepath.Join(rootfs, name)); err != nil {
 			t.Fatal(err)
@@ -37,10 +40,13 @@ func TestFindProgram(t *testing.T) {
 		{command: "/with-libraries", want: "/with-libraries"},
 		{command: "g", path: "/bin", err: `no program "g"`},
 		{command: "/g", err: `no program "/g"`},
-		{command: "/script", err: "name its interpreter in command"},
-		{command: "/text", err: "no ELF program"},
+		{command: "/script", err: "name its interpreter as the command's first word"},
+		{command: "/text", err: "no ELF file"},
 		{command: "/arm", err: "EM_AARCH64"},
 		{command: "/dynamic", err: `no "/lib64/ld.so"; link it statically`},
+		{command: "/needs-c", err: "it needs libc.so.6, which the image does not have"},
+		{command: "/object", err: "no program, but of type ET_REL"},
+		{command: "/library", err: "it is a library"},
 		{command: "/loop", err: "symbolic links"},
 		{command: "/out", err: "no program"}, // inside, there is no /etc/passwd
 		{command: "/usr", err: "no program"},

@@ -1,11 +1,8 @@
 package osv
 
 import (
-	"bytes"
 	"debug/elf"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 
@@ -57,14 +54,11 @@ func (r root) check(p string, l *Loader) (*program, error) {
 
 // examine tells how the program in f is run.
 func (r root) examine(f *os.File, l *Loader) (*program, error) {
-	if err := checkHead(f); err != nil {
-		return nil, err
-	}
-	file, err := elf.NewFile(f)
+	file, err := rootfs.ReadProgram(f)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkELF(file, l); err != nil {
+	if err := checkAddresses(file, l); err != nil {
 		return nil, err
 	}
 	needs, err := closure.ReadNeeds(f)
@@ -79,7 +73,7 @@ func (r root) examine(f *os.File, l *Loader) (*program, error) {
 		return nil, fmt.Errorf("it is statically linked, which OSv %s does not run; take a newer kernel, or link it dynamically", l.Version)
 	case interpreter != "" && l.Static && r.Has(interpreter):
 		prog.interpreter = interpreter
-		err = r.checkLinux(needs, path.Dir(f.Name()))
+		err = r.CheckLinked(needs, path.Dir(f.Name()))
 	case interpreter != "":
 		err = r.checkOwn(needs, path.Dir(f.Name()), linkedByGo(file, needs))
 	}
@@ -89,29 +83,8 @@ func (r root) examine(f *os.File, l *Loader) (*program, error) {
 	return prog, err
 }
 
-// checkHead tells what is no ELF file.
-func checkHead(f io.ReaderAt) error {
-	head := make([]byte, len(elf.ELFMAG))
-	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	switch {
-	case bytes.HasPrefix(head, []byte("#!")):
-		return errors.New("it is a script, and OSv runs one program without a shell: name its interpreter as the command's first word")
-	case !bytes.Equal(head, []byte(elf.ELFMAG)):
-		return errors.New("it is no ELF file; OSv runs ELF programs for x86-64 Linux")
-	}
-	return nil
-}
-
-// checkELF tells whether a program is of the kind that OSv runs.
-func checkELF(file *elf.File, l *Loader) error {
-	if file.Machine != elf.EM_X86_64 || file.Class != elf.ELFCLASS64 {
-		return fmt.Errorf("it is for %v, and OSv here for x86-64", file.Machine)
-	}
-	if file.Type != elf.ET_EXEC && file.Type != elf.ET_DYN {
-		return fmt.Errorf("it is no program, but of type %v", file.Type)
-	}
+// checkAddresses refuses a program that is linked to where the kernel is.
+func checkAddresses(file *elf.File, l *Loader) error {
 	if file.Type == elf.ET_DYN {
 		return nil
 	}

@@ -55,7 +55,7 @@ func TestCheck(t *testing.T) {
 		"text":                        {files: map[string][]byte{"f": []byte("hello")}, fault: "it is no ELF file"},
 		"empty":                       {files: map[string][]byte{"f": nil}, fault: "it is no ELF file"},
 		"cut off":                     {files: map[string][]byte{"f": static[:40]}, fault: "EOF"},
-		"arm64":                       {files: map[string][]byte{"f": file(elftest.File{Machine: elf.EM_AARCH64})}, fault: "it is for EM_AARCH64"},
+		"arm64":                       {files: map[string][]byte{"f": file(elftest.File{Machine: elf.EM_AARCH64})}, fault: "it is for EM_AARCH64, want x86-64"},
 		"object":                      {files: map[string][]byte{"f": file(elftest.File{Type: elf.ET_REL})}, fault: "it is no program"},
 		"nothing":                     {fault: "no such file"},
 		"by OSv's own libraries":      {files: map[string][]byte{"f": needsC}},

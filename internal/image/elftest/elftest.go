@@ -22,6 +22,7 @@ type File struct {
 	RunPath string
 	Flags1  elf.DynFlag1
 	Payload string // whatever; makes the content differ
+	Library bool   // there is nothing to begin with
 }
 
 const (
@@ -52,6 +53,9 @@ func (f File) Bytes(t testing.TB) []byte {
 	header := elf.Header64{
 		Type: uint16(f.Type), Machine: uint16(f.Machine), Version: 1, Phoff: headerSize, Ehsize: headerSize,
 		Phentsize: programSize, Phnum: uint16(len(programs)), Entry: headerSize,
+	}
+	if f.Library {
+		header.Entry = 0
 	}
 	copy(header.Ident[:], elf.ELFMAG)
 	header.Ident[elf.EI_CLASS], header.Ident[elf.EI_DATA], header.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), 1
