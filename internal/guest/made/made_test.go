@@ -69,7 +69,7 @@ func TestPruneShared(t *testing.T) {
 // age makes a file that was last wanted that long ago.
 func age(t *testing.T, path string, since time.Duration) {
 	t.Helper()
-	err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, time.Time{}, time.Now().Add(-since)))
+	err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, time.Now().Add(-since), time.Now()))
 	if err != nil {
 		t.Fatal(err)
 	}

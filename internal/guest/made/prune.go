@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
@@ -18,13 +19,19 @@ func Name(img faas.Image) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// Want notes that files are needed, by their time.
+// Want notes that files are needed, by the time of their last access: that of their
+// content stays.
 func Want(paths ...string) error {
 	var errs []error
 	for _, path := range paths {
-		errs = append(errs, os.Chtimes(path, time.Time{}, time.Now()))
+		errs = append(errs, os.Chtimes(path, time.Now(), time.Time{}))
 	}
 	return errors.Join(errs...)
+}
+
+// wanted is when a file was needed last.
+func wanted(info os.FileInfo) time.Time {
+	return time.Unix(info.Sys().(*syscall.Stat_t).Atim.Unix())
 }
 
 // Unwanted is for how long a file stays, at the least, that may be needed again:
@@ -69,7 +76,7 @@ func prune(dir string, grace func(file string) time.Duration) error {
 	errs := []error{err}
 	for _, e := range entries {
 		info, err := e.Info()
-		if err == nil && time.Since(info.ModTime()) > grace(e.Name()) {
+		if err == nil && time.Since(wanted(info)) > grace(e.Name()) {
 			errs = append(errs, os.Remove(filepath.Join(dir, e.Name())))
 		}
 	}

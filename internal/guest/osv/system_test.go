@@ -169,7 +169,7 @@ func TestPrune(t *testing.T) {
 	if err := s.Prune([]faas.Image{rev.Image}, -time.Second); err != nil || exists(gone.Disks[0].Path) || !exists(kept.Disks[0].Path) || !exists(kept.Kernel) {
 		t.Errorf("after it: %v", err)
 	}
-	if err := os.Chtimes(kept.Kernel, time.Time{}, time.Now().Add(-2*made.Unwanted)); err != nil {
+	if err := os.Chtimes(kept.Kernel, time.Now().Add(-2*made.Unwanted), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Prune(nil, 0); err != nil || exists(kept.Kernel) {

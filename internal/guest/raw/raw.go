@@ -18,6 +18,7 @@ import (
 
 	"github.com/unifaas/unifaas/internal/faas"
 	"github.com/unifaas/unifaas/internal/guest"
+	"github.com/unifaas/unifaas/internal/guest/made"
 	nanos "github.com/unifaas/unifaas/internal/guest/nanos/kernel"
 	"github.com/unifaas/unifaas/internal/vmm"
 )
@@ -49,8 +50,10 @@ func (System) Probe(context.Context) guest.Capabilities {
 	return guest.Capabilities{Works: true, Detail: "with the kernels and disks that functions name"}
 }
 
-// Prune has nothing to remove.
-func (System) Prune([]faas.Image, time.Duration) error { return nil }
+// Prune removes copies of kernels that nobody needs.
+func (s System) Prune(_ []faas.Image, grace time.Duration) error {
+	return made.PruneShared(s.kernels, grace)
+}
 
 // Prepare checks what a function names.
 func (s System) Prepare(_ context.Context, rev *faas.Revision, on guest.Machine) (*guest.Image, error) {
@@ -70,6 +73,9 @@ func (s System) Prepare(_ context.Context, rev *faas.Revision, on guest.Machine)
 		Boot: boot, Kernel: path, Memory: minMemory, Options: options(vm.Hypervisor, on),
 		NoEntropy: true, // the artefact's machines have no such device, and OSv fails over it
 		Cmdline:   func(i guest.Instance) string { return cmdline(vm.Cmdline, on, i) },
+	}
+	if path != vm.Kernel {
+		image.Made = []string{path}
 	}
 	if vm.Image == "" {
 		return image, nil

@@ -27,42 +27,66 @@ type spareRoom struct {
 	dir string
 
 	mu     sync.Mutex
-	ready  map[string][]string // paths of copies, by their source
-	wanted map[string]time.Time
-	making map[string]bool
+	ready  map[source][]string // paths of copies
+	wanted map[source]time.Time
+	making map[source]bool
 	closed bool
 	makers sync.WaitGroup
 }
 
+// A source is a disk of which there are copies: one that the operator has replaced
+// or written to is another.
+type source struct {
+	path          string
+	device, inode uint64
+	size          int64
+	written       unix.Timespec
+}
+
+func sourceOf(path string) (source, error) {
+	var info unix.Stat_t
+	if err := unix.Stat(path, &info); err != nil {
+		return source{}, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return source{path: path, device: info.Dev, inode: info.Ino, size: info.Size, written: info.Mtim}, nil
+}
+
 func newSpareRoom(dir string) *spareRoom {
-	return &spareRoom{dir: dir, ready: map[string][]string{}, wanted: map[string]time.Time{}, making: map[string]bool{}}
+	return &spareRoom{dir: dir, ready: map[source][]string{}, wanted: map[source]time.Time{}, making: map[source]bool{}}
 }
 
 // spare begins the name of a copy that nobody has taken.
 const spare = ".spare-"
 
-// want has copies of a disk made in the background.
-func (r *spareRoom) want(source string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.wanted[source] = time.Now()
-	if r.closed || r.making[source] || len(r.ready[source]) >= sparesAhead {
+// want has copies of a disk made in the background. Who takes one on the spot is
+// told of an error.
+func (r *spareRoom) want(path string) {
+	s, err := sourceOf(path)
+	if err != nil {
 		return
 	}
-	r.making[source] = true
-	r.makers.Go(func() { r.fill(source) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wanted[s] = time.Now()
+	if r.closed || r.making[s] || len(r.ready[s]) >= sparesAhead {
+		return
+	}
+	r.making[s] = true
+	r.makers.Go(func() { r.fill(s) })
 }
 
-func (r *spareRoom) fill(source string) {
+func (r *spareRoom) fill(s source) {
 	for {
-		path, err := r.make(source)
+		path, err := r.make(s.path)
+		if now, lookErr := sourceOf(s.path); err == nil && now != s { // it was replaced meanwhile
+			err = errors.Join(errReplaced, lookErr, os.Remove(path))
+		}
 		r.mu.Lock()
 		if err == nil {
-			r.ready[source] = append(r.ready[source], path)
+			r.ready[s] = append(r.ready[s], path)
 		}
-		// Who takes one on the spot is told of an error.
-		if err != nil || r.closed || len(r.ready[source]) >= sparesAhead {
-			r.making[source] = false
+		if err != nil || r.closed || len(r.ready[s]) >= sparesAhead {
+			r.making[s] = false
 			r.mu.Unlock()
 			return
 		}
@@ -70,13 +94,15 @@ func (r *spareRoom) fill(source string) {
 	}
 }
 
+var errReplaced = errors.New("the disk was replaced while it was copied")
+
 // take moves a copy of the disk to the name that a machine has for it, made on
 // the spot if none is ready.
-func (r *spareRoom) take(ctx context.Context, source, name string, uid int) (string, error) {
-	defer r.want(source)
-	path, err := r.one(ctx, source)
+func (r *spareRoom) take(ctx context.Context, disk, name string, uid int) (string, error) {
+	defer r.want(disk)
+	path, err := r.one(ctx, disk)
 	if err != nil {
-		return "", fmt.Errorf("copy disk %q: %w", source, err)
+		return "", fmt.Errorf("copy disk %q: %w", disk, err)
 	}
 	taken := filepath.Join(r.dir, name)
 	err = errors.Join(os.Chown(path, uid, uid), os.Rename(path, taken))
@@ -86,26 +112,30 @@ func (r *spareRoom) take(ctx context.Context, source, name string, uid int) (str
 	return taken, nil
 }
 
-func (r *spareRoom) one(ctx context.Context, source string) (string, error) {
+func (r *spareRoom) one(ctx context.Context, disk string) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
+	s, err := sourceOf(disk)
+	if err != nil {
+		return "", err
+	}
 	r.mu.Lock()
-	if all := r.ready[source]; len(all) > 0 {
-		r.ready[source] = all[:len(all)-1]
+	if all := r.ready[s]; len(all) > 0 {
+		r.ready[s] = all[:len(all)-1]
 		r.mu.Unlock()
 		return all[len(all)-1], nil
 	}
 	r.mu.Unlock()
-	return r.make(source)
+	return r.make(disk)
 }
 
 // make copies a disk, sharing its blocks where the file system can.
-func (r *spareRoom) make(source string) (path string, err error) {
+func (r *spareRoom) make(disk string) (path string, err error) {
 	if err := os.MkdirAll(r.dir, 0o711); err != nil {
 		return "", err
 	}
-	from, err := os.Open(source)
+	from, err := os.Open(disk)
 	if err != nil {
 		return "", err
 	}
@@ -204,16 +234,16 @@ func (r *spareRoom) prune(grace time.Duration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var errs []error
-	for source, at := range r.wanted {
-		if r.making[source] || time.Since(at) <= grace {
+	for s, at := range r.wanted {
+		if r.making[s] || time.Since(at) <= grace {
 			continue
 		}
-		for _, path := range r.ready[source] {
+		for _, path := range r.ready[s] {
 			errs = append(errs, os.Remove(path))
 		}
-		delete(r.ready, source)
-		delete(r.wanted, source)
-		delete(r.making, source)
+		delete(r.ready, s)
+		delete(r.wanted, s)
+		delete(r.making, s)
 	}
 	return errors.Join(errs...)
 }
@@ -232,7 +262,7 @@ func (r *spareRoom) close() error {
 			errs = append(errs, os.Remove(path))
 		}
 	}
-	r.ready = map[string][]string{}
+	r.ready = map[source][]string{}
 	return errors.Join(errs...)
 }
 
