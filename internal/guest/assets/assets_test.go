@@ -2,10 +2,12 @@ package assets_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -165,8 +167,55 @@ func TestFinderSeesChanges(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "one"), []byte("second"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if second, err := f.Find(); err != nil || second.Version != "second" || second.Digest == first.Digest {
+	second, err := f.Find()
+	if err != nil || second.Version != "second" || second.Digest == first.Digest {
 		t.Errorf("changed: %+v, %v", second, err)
+	}
+	// In its place, as long, and with its time: what tar and cp -p do.
+	path := second.Path("one")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(path, []byte("third!"), 0o644), os.Chtimes(path, info.ModTime(), info.ModTime())); err != nil {
+		t.Fatal(err)
+	}
+	if third, err := f.Find(); err != nil || third.Version != "third!" {
+		t.Errorf("changed, and as old: %+v, %v", third, err)
+	}
+}
+
+// TestOpenIsWhatWasChecked has a file replaced after it was checked.
+func TestOpenIsWhatWasChecked(t *testing.T) {
+	set, err := kind().Read(folder(t, "1", "b"), assets.Configured)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := set.Open("two")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := os.WriteFile(set.Path("two"), []byte("other"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd())); err != nil || string(text) != "b" {
+		t.Errorf("what was opened before: %q, %v", text, err)
+	}
+	if _, err := set.Open("two"); err == nil || !strings.Contains(err.Error(), "is being changed") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestFIFOIsNoAsset, and nobody waits for who may write to it.
+func TestFIFOIsNoAsset(t *testing.T) {
+	dir := folder(t, "1", "b")
+	path := filepath.Join(dir, "two")
+	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kind().Read(dir, assets.Configured); err == nil || !strings.Contains(err.Error(), "is no kernel") {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -181,6 +230,11 @@ func TestDamagedSetIsFound(t *testing.T) {
 	}
 	if all, err := store.List(kind()); err == nil || len(all) > 0 || !strings.Contains(err.Error(), "have changed") {
 		t.Errorf("got %v, %v", all, err)
+	}
+	// Another is used in its place, which is told.
+	caps := assets.NewFinder(kind(folder(t, "foreign", "")), "", store).Probe()
+	if !caps.Works || !strings.Contains(caps.Detail, "foreign") || !strings.Contains(caps.Detail, "have changed") {
+		t.Errorf("probe: %+v", caps)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 
 	"github.com/unifaas/unifaas/internal/guest"
@@ -18,7 +17,7 @@ type Finder struct {
 
 	mu    sync.Mutex
 	found *Set
-	files []os.FileInfo // of found
+	fault error // of others
 }
 
 // NewFinder returns the finder of a kind. named is the path that the operator's
@@ -40,12 +39,12 @@ var ErrNone = errors.New("there are none")
 func (f *Finder) Find() (*Set, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.named != "" && f.unchanged() {
+	if f.named != "" && f.found != nil && f.found.unchanged() {
 		return f.found, nil
 	}
 	all, err := f.all()
 	if len(all) > 0 {
-		f.keep(all[0])
+		f.found, f.fault = all[0], err
 		return all[0], nil
 	}
 	if err == nil {
@@ -67,7 +66,14 @@ func (f *Finder) Probe() guest.Capabilities {
 	if set.Version != "" {
 		text += " " + set.Version
 	}
-	return guest.Capabilities{Works: true, Detail: fmt.Sprintf("%s (%s, %s)", text, set.Source, set.Origin)}
+	text = fmt.Sprintf("%s (%s, %s)", text, set.Source, set.Origin)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fault != nil {
+		// One that was to be used may be among them.
+		text += fmt.Sprintf("; others are left out: %v", f.fault)
+	}
+	return guest.Capabilities{Works: true, Detail: text}
 }
 
 // All returns all assets there are, the one that is used first.
@@ -98,27 +104,4 @@ func (f *Finder) all() ([]*Set, error) {
 		}
 	}
 	return all, errors.Join(errs...)
-}
-
-func (f *Finder) keep(set *Set) {
-	f.found, f.files = set, f.stat(set)
-}
-
-func (f *Finder) stat(set *Set) []os.FileInfo {
-	var all []os.FileInfo
-	for _, file := range f.kind.Files {
-		info, err := os.Stat(set.Path(file.Name))
-		if err != nil {
-			return nil
-		}
-		all = append(all, info)
-	}
-	return all
-}
-
-// unchanged tells whether the files that were found last are as they were.
-func (f *Finder) unchanged() bool {
-	return f.found != nil && slices.EqualFunc(f.files, f.stat(f.found), func(a, b os.FileInfo) bool {
-		return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
-	}) && len(f.files) > 0
 }

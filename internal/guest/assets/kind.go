@@ -11,6 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Kind is what one guest system needs.
@@ -59,10 +62,55 @@ type Set struct {
 	Source  string // the path that was named or added
 
 	paths map[string]string
+	files map[string]checkedFile
 }
 
-// Path returns where a file of the set is.
+// A checkedFile is what a file was when it was checked.
+type checkedFile struct {
+	info os.FileInfo // from before it was read
+	sum  [sha256.Size]byte
+}
+
+// Path returns where a file of the set is. It may be another by now; see Open.
 func (s *Set) Path(name string) string { return s.paths[name] }
+
+// Open opens what was checked as a file of the set: a copy in memory, which nobody
+// changes. The caller closes it.
+func (s *Set) Open(name string) (*os.File, error) {
+	path := s.Path(name)
+	content, _, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if sha256.Sum256(content) != s.files[name].sum {
+		return nil, fmt.Errorf("%q is being changed", path)
+	}
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	if _, err := f.Write(content); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// unchanged reports whether all files are as they were when they were checked.
+func (s *Set) unchanged() bool {
+	for name, was := range s.files {
+		now, err := os.Stat(s.paths[name])
+		if err != nil || !os.SameFile(now, was.info) || now.Size() != was.info.Size() ||
+			!now.ModTime().Equal(was.info.ModTime()) || changed(now) != changed(was.info) {
+			return false
+		}
+	}
+	return true
+}
+
+// changed is when the file itself says it was, whatever its content's time was set
+// to since.
+func changed(info os.FileInfo) syscall.Timespec { return info.Sys().(*syscall.Stat_t).Ctim }
 
 // ID is a short name for people and files.
 func (s *Set) ID() string { return s.System + "-" + strings.TrimPrefix(s.Digest, "sha256:")[:12] }
@@ -89,11 +137,11 @@ func (k Kind) read(path string, origin Origin) (*Set, [][]byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	set := &Set{System: k.System, Origin: origin, Source: path, paths: paths}
+	set := &Set{System: k.System, Origin: origin, Source: path, paths: paths, files: map[string]checkedFile{}}
 	sum := sha256.New()
 	var contents [][]byte
 	for _, file := range k.Files {
-		content, err := readFile(paths[file.Name])
+		content, info, err := readFile(paths[file.Name])
 		if err != nil {
 			return nil, nil, err
 		}
@@ -102,6 +150,7 @@ func (k Kind) read(path string, origin Origin) (*Set, [][]byte, error) {
 		}
 		contents = append(contents, content)
 		one := sha256.Sum256(content)
+		set.files[file.Name] = checkedFile{info, one}
 		fmt.Fprintf(sum, "%x %s\n", one, file.Name)
 	}
 	set.Digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
@@ -141,20 +190,22 @@ func (k Kind) names() string {
 	return strings.Join(names, " and ")
 }
 
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+// readFile returns a file's content, and what the file was before.
+func readFile(path string) ([]byte, os.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO has nobody to wait for
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return nil, fmt.Errorf("%q is no kernel (%v, %d bytes)", path, info.Mode().Type(), info.Size())
+		return nil, nil, fmt.Errorf("%q is no kernel (%v, %d bytes)", path, info.Mode().Type(), info.Size())
 	}
-	return io.ReadAll(io.LimitReader(f, maxFile))
+	content, err := io.ReadAll(io.LimitReader(f, maxFile))
+	return content, info, err
 }
 
 // CheckELF tells whether something is an ELF program for x86-64 whose segments

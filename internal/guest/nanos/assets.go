@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/unifaas/unifaas/internal/guest/assets"
@@ -43,7 +45,8 @@ func version(contents [][]byte) string {
 }
 
 // releases are the folders in which ops, the tool of Nanos' authors, keeps
-// releases: the one that it uses, as its latest.txt says.
+// releases: first the one that it uses, as its latest.txt says, then the others,
+// the newest first, and what has no number, its nightly builds, last.
 func releases() []string {
 	home := os.Getenv("OPS_HOME")
 	if home == "" {
@@ -53,10 +56,46 @@ func releases() []string {
 		}
 	}
 	home = filepath.Join(home, ".ops")
-	latest, err := os.ReadFile(filepath.Join(home, "latest.txt"))
-	name := strings.TrimSpace(string(latest))
-	if err != nil || name == "" || name != filepath.Base(name) {
+	entries, err := os.ReadDir(home)
+	if err != nil {
 		return nil
 	}
-	return []string{filepath.Join(home, name)}
+	latest, _ := os.ReadFile(filepath.Join(home, "latest.txt")) // it need not be there
+	var names []string
+	for _, e := range entries {
+		if holds(filepath.Join(home, e.Name())) {
+			names = append(names, e.Name())
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int { return slices.Compare(numbers(b), numbers(a)) })
+	used := strings.TrimSpace(string(latest))
+	if i := slices.Index(names, used); i > 0 {
+		names = slices.Insert(slices.Delete(names, i, i+1), 0, used)
+	}
+	for i, name := range names {
+		names[i] = filepath.Join(home, name)
+	}
+	return names
+}
+
+// holds reports whether a folder has the files of a release.
+func holds(dir string) bool {
+	for _, name := range []string{kernelFile, loaderFile} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || !info.Mode().IsRegular() {
+			return false
+		}
+	}
+	return true
+}
+
+// numbers are those of a version, for instance 0.1.53; none of what is no version.
+func numbers(version string) (all []int) {
+	for part := range strings.SplitSeq(version, ".") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return nil
+		}
+		all = append(all, n)
+	}
+	return all
 }

@@ -3,6 +3,7 @@ package nanos
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -15,39 +16,41 @@ const lastSignal = 64
 
 // Exit reads how a program ended. The kernel tells of a failure alone, and in one
 // number: an exit status, or the signal that ended the program, after which one of
-// the last lines says what became of it.
+// the last lines says what became of it. The program's own output is among those:
+// only what the kernel says, as it says it, counts.
 func (s *System) Exit(r io.ReaderAt) (e guest.Exit, ok bool) {
 	words, ok := disk.LastWords(r)
 	if !ok {
 		return e, false
 	}
 	e.Code = words.Code
-	lines := lastLines(words.Text)
+	lines := strings.Split(strings.TrimRight(words.Text, "\r\n"), "\n")
+	last := lines[max(0, len(lines)-few):]
 	switch {
-	case strings.Contains(strings.ToLower(words.Text), "out of memory"):
+	case slices.ContainsFunc(lines, outOfMemory.MatchString):
 		e.OutOfMemory = true
-	case e.Code > 0 && e.Code <= lastSignal && slices.ContainsFunc(lines, isFate):
+	case e.Code > 0 && e.Code <= lastSignal && slices.ContainsFunc(last, isFate):
 		e.Code, e.Signal = -1, words.Code
 	case e.Code == haltCode:
-		e.Code, e.Reason = -1, fmt.Sprintf("the unikernel's own kernel failed: %.200s", lines[len(lines)-1])
+		e.Reason = fmt.Sprintf("exit status %d, the program's own or that of the unikernel's kernel when it fails: %.200s", haltCode, last[len(last)-1])
 	}
 	return e, true
 }
+
+// few is among how many of the last lines the kernel's are.
+const few = 4
 
 // haltCode is how the kernel ends when it itself can't go on (Nanos,
 // src/runtime/runtime.h).
 const haltCode = 0x7f
 
-// lastLines are the last few lines of a text, at least one.
-func lastLines(text string) []string {
-	const few = 4
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return lines[max(0, len(lines)-few):]
-}
+// outOfMemory is what the kernel says when it has none, for the program (Nanos,
+// src/unix/unix.c) or for itself (src/kernel/kernel.c).
+var outOfMemory = regexp.MustCompile(`(^| )(page fault: out of memory, program killed|Out of memory: cannot allocate [0-9]+ bytes)\r?$`)
 
 // isFate tells whether a line is what the kernel says of a program that a signal
 // ends (Nanos, src/unix/signal.c).
 func isFate(line string) bool {
-	line = strings.TrimSpace(line)
-	return line == "core dump" || line == "terminate"
+	line = strings.TrimRight(line, "\r")
+	return line == "   core dump" || line == "   terminate"
 }

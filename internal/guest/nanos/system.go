@@ -83,7 +83,7 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	callsBack := rev.Function.Ready.Kind == faas.ReadyCallback
 	if boot == vmm.BootLinux {
 		image.Cmdline = func(i guest.Instance) string { return cmdline(i, callsBack) }
-		image.Kernel, err = kernel.Patched(s.kernels, set.Path(kernelFile))
+		image.Kernel, err = s.patched(set)
 		image.Made = append(image.Made, image.Kernel)
 		return image, err
 	}
@@ -93,6 +93,16 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	}
 	image.Disks[0].Patch = func(w io.WriterAt, i guest.Instance) error { return patch.Apply(w, at, p.overlay(i, callsBack)) }
 	return image, nil
+}
+
+// patched returns the path of the kernel as it can be booted by Linux's protocol.
+func (s *System) patched(set *assets.Set) (string, error) {
+	f, err := set.Open(kernelFile)
+	if err != nil {
+		return "", faas.Errorf(faas.KindUnavailable, "kernel of Nanos: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	return kernel.Patched(s.kernels, f)
 }
 
 // Prune removes images that nobody needs, and copies of kernels.

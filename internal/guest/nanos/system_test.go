@@ -257,20 +257,60 @@ func TestWhatDoesNotGoTogether(t *testing.T) {
 func TestReleaseOfOps(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("OPS_HOME", home)
+	if c := newSystem(t, "").Probe(t.Context()); c.Works {
+		t.Errorf("nothing: %+v", c)
+	}
 	if err := os.MkdirAll(filepath.Join(home, ".ops"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(nanostest.Release(t), filepath.Join(home, ".ops", "0.1.2")); err != nil {
+	put(t, home, ".ops/0.1.99/kernel.img", nil) // downloaded in part
+	for _, name := range []string{"0.1.2", "0.1.10", "nightly"} {
+		if err := os.Rename(nanostest.Release(t), filepath.Join(home, ".ops", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for latest, want := range map[string]string{"": "0.1.10", "0.1.2": "0.1.2", "0.1.99": "0.1.10", "../../etc": "0.1.10", "nightly": "nightly"} {
+		put(t, home, ".ops/latest.txt", []byte(latest+"\n"))
+		c := newSystem(t, "").Probe(t.Context())
+		if !c.Works || !strings.Contains(c.Detail, nanostest.Commit[:12]) || !strings.Contains(c.Detail, "/.ops/"+want+",") {
+			t.Errorf("latest is %q: want %s, probe: %+v", latest, want, c)
+		}
+	}
+}
+
+// TestKernelThatChanges is replaced between the check and the disk.
+func TestKernelThatChanges(t *testing.T) {
+	dir := nanostest.Release(t)
+	s := newSystem(t, dir)
+	set, err := s.assets.Find()
+	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, home, ".ops/latest.txt", []byte("0.1.2\n"))
-	c := newSystem(t, "").Probe(t.Context())
-	if !c.Works || !strings.Contains(c.Detail, nanostest.Commit[:12]) || !strings.Contains(c.Detail, "0.1.2") {
-		t.Errorf("probe: %+v", c)
+	path := set.Path(kernelFile)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	put(t, home, ".ops/latest.txt", []byte("../../etc\n"))
-	if c := newSystem(t, "").Probe(t.Context()); c.Works {
-		t.Errorf("a release outside: %+v", c)
+	if err := os.WriteFile(path, whole[:len(whole)/2], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	rev := revision(t)
+	p, err := newPlan(rev, q35)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made, err := s.makeDisk(t.Context(), rev, p, set); faas.KindOf(err) != faas.KindUnavailable || !strings.Contains(err.Error(), "is being changed") {
+		t.Errorf("got %q, %v", made, err)
+	}
+	if err := os.WriteFile(path, whole, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	made, err := s.makeDisk(t.Context(), rev, p, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if disk, err := os.ReadFile(made); err != nil || !bytes.Contains(disk, whole) {
+		t.Errorf("the disk has another kernel, %v", err)
 	}
 }
 
@@ -298,12 +338,14 @@ func TestExit(t *testing.T) {
 		text string
 		want guest.Exit
 	}{
-		"status":        {7, "[0.2] en1: assigned\nbye\n", guest.Exit{Code: 7}},
-		"signal":        {11, "*** frame\n\n   core dump\n[1.2] storage_shutdown error: no core generated: limit 0\n", guest.Exit{Code: -1, Signal: 11}},
-		"small status":  {11, "core dumped by me", guest.Exit{Code: 11}},
-		"out of memory": {9, "page fault: out of memory, program killed\n   terminate\n", guest.Exit{Code: 9, OutOfMemory: true}},
-		"kernel":        {0x7f, "assertion x failed\n", guest.Exit{Code: -1, Reason: "the unikernel's own kernel failed: assertion x failed"}},
-		"silence":       {3, "", guest.Exit{Code: 3}},
+		"status":          {7, "[0.2] en1: assigned\nbye\n", guest.Exit{Code: 7}},
+		"signal":          {11, "*** frame\n\n   core dump\n[1.2] storage_shutdown error: no core generated: limit 0\n", guest.Exit{Code: -1, Signal: 11}},
+		"small status":    {11, "core dumped by me", guest.Exit{Code: 11}},
+		"out of memory":   {9, "page fault: out of memory, program killed\n   terminate\n", guest.Exit{Code: 9, OutOfMemory: true}},
+		"its own words":   {3, "out of memory\nterminate\n  core dump\n", guest.Exit{Code: 3}},
+		"kernel's memory": {0x7f, "[1.5] mem error: Out of memory: cannot allocate 4096 bytes\n", guest.Exit{Code: 0x7f, OutOfMemory: true}},
+		"kernel":          {0x7f, "assertion x failed\n", guest.Exit{Code: 0x7f, Reason: "exit status 127, the program's own or that of the unikernel's kernel when it fails: assertion x failed"}},
+		"silence":         {3, "", guest.Exit{Code: 3}},
 	} {
 		if got, ok := s.Exit(words(t, c.code, c.text)); !ok || got != c.want {
 			t.Errorf("%s: got %+v, %v; want %+v", name, got, ok, c.want)

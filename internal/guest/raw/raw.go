@@ -103,18 +103,23 @@ func (s System) kernel(path string, on guest.Machine) (string, error) {
 	if on.Monitor != "firecracker" {
 		return path, nil
 	}
-	info, err := os.Stat(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
 	if err != nil || info.Size() > largestKernel {
 		return path, err
 	}
-	content, err := os.ReadFile(path)
+	content, err := io.ReadAll(f)
 	if err != nil {
 		return "", err
 	}
 	if isNanos := nanos.Check(content) == nil; !isNanos {
 		return path, nil
 	}
-	return nanos.Patched(s.kernels, path)
+	return nanos.Patched(s.kernels, f)
 }
 
 // headSize is as much of a kernel as tells what it is.

@@ -10,6 +10,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -65,14 +67,14 @@ func Check(content []byte) error {
 }
 
 // Patched returns the path of a copy of a kernel, below dir, that can be booted by
-// Linux's protocol. It is made unless it is there.
-func Patched(dir, path string) (string, error) {
-	content, err := os.ReadFile(path)
+// Linux's protocol. It is made unless it is there. All of f is read.
+func Patched(dir string, f *os.File) (string, error) {
+	content, err := io.ReadAll(io.NewSectionReader(f, 0, math.MaxInt64))
 	if err != nil {
 		return "", err
 	}
 	if content, err = WithoutNotes(content); err != nil {
-		return "", fmt.Errorf("patch kernel %q: %w", path, err)
+		return "", fmt.Errorf("patch kernel %q: %w", f.Name(), err)
 	}
 	sum := sha256.Sum256(content)
 	to := filepath.Join(dir, hex.EncodeToString(sum[:16])+".elf")
