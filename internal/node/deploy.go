@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"sync"
 	"time"
@@ -108,6 +109,12 @@ const stopTried = 15 * time.Second
 func (s *stage) Try(ctx context.Context, rev *faas.Revision) (func(bool), error) {
 	if err := s.launcher.Prepare(ctx, rev); err != nil {
 		return nil, err
+	}
+	if rev.Fallback != nil {
+		// It would be found out when it is needed.
+		if err := s.launcher.Prepare(ctx, rev.Fallback); err != nil {
+			return nil, fmt.Errorf("its fallback: %w", err)
+		}
 	}
 	start, cancel := context.WithTimeout(ctx, rev.Function.StartTimeout)
 	defer cancel()

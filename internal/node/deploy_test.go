@@ -165,6 +165,20 @@ func TestNamesOfTheFolderAndOfDeploys(t *testing.T) {
 	}
 }
 
+// TestFallbackThatDoesNotWork is found out before it is needed.
+func TestFallbackThatDoesNotWork(t *testing.T) {
+	fake := newFake(nil)
+	_, client := run(t, options(t, functions(t, nil), fake), fake)
+	_, err := client.Deploy(t.Context(), bundle(t, "mine", "one", "fallback = \"docker\"\n"))
+	if err == nil || !strings.Contains(err.Error(), "its fallback") || !strings.Contains(err.Error(), `sandbox "docker" is not in this build`) {
+		t.Errorf("deployed: %v", err)
+	}
+	list, err := client.Functions(t.Context())
+	if err != nil || len(list) > 0 {
+		t.Errorf("it is there: %+v, %v", list, err)
+	}
+}
+
 // TestDeployedImagesOutliveTheirPrune: nobody has resolved the image of what a
 // rollback leads to for long.
 func TestDeployedImagesOutliveTheirPrune(t *testing.T) {

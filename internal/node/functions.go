@@ -64,9 +64,8 @@ func (n *Node) startCatalog(ctx context.Context) error {
 	n.catalog.Watch(func(s *catalog.Snapshot) {
 		current := s.Revisions()
 		n.pool.SetRevisions(current)
-		all := slices.Concat(current, fallbacks(current))
-		n.launcher.Keep(all)
-		n.preparer.set(all)
+		n.launcher.Keep(slices.Concat(current, fallbacks(current)))
+		n.preparer.set(current)
 		known = n.forgetRemoved(known, s)
 		n.applied.publish(s)
 	})

@@ -66,11 +66,23 @@ func (p *preparer) run(ctx context.Context) {
 		case <-p.wake:
 		}
 		for rev := p.next(); rev != nil && ctx.Err() == nil; rev = p.next() {
-			// A failure is told to whoever invokes the function; here it is
-			// only worth a note.
-			if err := p.launcher.Prepare(ctx, rev); err != nil {
-				p.logger.Debug("cannot prepare ahead", "function", rev.Function.Ref.String(), "err", err)
-			}
+			p.prepare(ctx, rev)
 		}
+	}
+}
+
+// prepare makes what a revision and its fallback need. A failure is told to
+// whoever invokes the function, and is only worth a note here; that of a fallback
+// nobody would hear of until it is needed.
+func (p *preparer) prepare(ctx context.Context, rev *faas.Revision) {
+	name := rev.Function.Ref.String()
+	if err := p.launcher.Prepare(ctx, rev); err != nil {
+		p.logger.Debug("cannot prepare ahead", "function", name, "err", err)
+	}
+	if rev.Fallback == nil {
+		return
+	}
+	if err := p.launcher.Prepare(ctx, rev.Fallback); err != nil {
+		p.logger.Warn("function has no fallback: it does not work here", "function", name, "fallback", rev.Fallback.Function.Sandbox, "err", err)
 	}
 }
