@@ -28,7 +28,7 @@ type imageBuildCmd struct {
 	output
 	config.Sandboxes
 	Sandbox string       `required:"" enum:"linux,nanos,osv" help:"The guest system: linux, nanos or osv."`
-	Output  string       `required:"" short:"o" placeholder:"FILE" help:"What to write: a disk, or an initial file system. A second file is FILE.2."`
+	Output  string       `required:"" short:"o" placeholder:"FILE" help:"What to write: a disk, or an initial file system. A second file is FILE.2, a kernel that was made or copied FILE.kernel."`
 	Address netip.Prefix `default:"10.0.2.15/24" help:"Address of the machine, and the length of its network's prefix."`
 	Gateway netip.Addr   `default:"10.0.2.2" help:"Address of its gateway."`
 	Folder  string       `arg:"" help:"Of the function: with its function.toml."`
@@ -38,12 +38,19 @@ type imageBuildCmd struct {
 type built struct {
 	Files   []string `json:"files"`
 	Boot    vmm.Boot `json:"boot"`
-	Kernel  string   `json:"kernel,omitempty"`  // the file that was handed over
+	Kernel  string   `json:"kernel,omitempty"`  // path
 	Cmdline string   `json:"cmdline,omitempty"` // for it
 }
 
 func (c *imageBuildCmd) Run(e *env) error {
-	work, err := os.MkdirTemp(filepath.Dir(c.Output), ".unifaas-build-")
+	if err := c.checkNetwork(); err != nil {
+		return err
+	}
+	parent, err := filepath.Abs(filepath.Dir(c.Output))
+	if err != nil {
+		return err
+	}
+	work, err := os.MkdirTemp(parent, ".unifaas-build-")
 	if err != nil {
 		return fmt.Errorf("make a folder for work: %w", err)
 	}
@@ -62,6 +69,17 @@ func (c *imageBuildCmd) Run(e *env) error {
 			fmt.Fprintf(w, "kernel %s with the command line\n%s\n", b.Kernel, b.Cmdline)
 		}
 	})
+}
+
+// checkNetwork refuses what no guest system can be told.
+func (c *imageBuildCmd) checkNetwork() error {
+	switch {
+	case !c.Address.Addr().Is4() || !c.Gateway.Is4():
+		return faas.Errorf(faas.KindInvalid, "--address %v and --gateway %v: both must be IPv4", c.Address, c.Gateway)
+	case c.Address.Bits() == 0 || !c.Address.Contains(c.Gateway):
+		return faas.Errorf(faas.KindInvalid, "--gateway %v is not in the network of --address %v", c.Gateway, c.Address)
+	}
+	return nil
 }
 
 // revision reads the function and its image.
@@ -107,20 +125,32 @@ func (c *imageBuildCmd) build(e *env, work string, rev *faas.Revision) (*built, 
 		if err != nil {
 			return nil, err
 		}
-		return c.take(made)
+		return c.take(made, work)
 	}
 	return nil, faas.Errorf(faas.KindInvalid, "there is no guest system %q", c.Sandbox)
 }
 
-// take copies an image's files to where they were asked for, as one machine's.
-func (c *imageBuildCmd) take(made *guest.Image) (*built, error) {
+// take moves an image's files out of the folder for work to where they were asked
+// for, as one machine's. On error there is none.
+func (c *imageBuildCmd) take(made *guest.Image, work string) (b *built, err error) {
 	instance := guest.Instance{ID: "outside", Guest: c.Address.Addr(), Gateway: netip.PrefixFrom(c.Gateway, c.Address.Bits())}
-	b := &built{Boot: made.Boot, Kernel: filepath.Base(made.Kernel)}
-	if made.Kernel == "" {
-		b.Kernel = ""
-	}
+	b = &built{Boot: made.Boot, Kernel: made.Kernel}
 	if made.Cmdline != nil {
 		b.Cmdline = made.Cmdline(instance)
+	}
+	defer func() {
+		for _, path := range b.Files {
+			if err != nil {
+				err = errors.Join(err, os.Remove(path))
+			}
+		}
+	}()
+	put := func(d guest.Disk, to string) error {
+		if err := place(d, instance, to); err != nil {
+			return fmt.Errorf("write %q: %w", to, err)
+		}
+		b.Files = append(b.Files, to)
+		return nil
 	}
 	disks := made.Disks
 	if made.Initrd != "" {
@@ -131,12 +161,15 @@ func (c *imageBuildCmd) take(made *guest.Image) (*built, error) {
 		if i > 0 {
 			to = fmt.Sprintf("%s.%d", c.Output, i+1)
 		}
-		if err := place(d, instance, to); err != nil {
-			return nil, fmt.Errorf("write %q: %w", to, err)
+		if err := put(d, to); err != nil {
+			return b, err
 		}
-		b.Files = append(b.Files, to)
 	}
-	return b, nil
+	if !strings.HasPrefix(made.Kernel, work+"/") {
+		return b, nil // it stays where it is
+	}
+	b.Kernel = c.Output + ".kernel"
+	return b, put(guest.Disk{Path: made.Kernel}, b.Kernel)
 }
 
 // place moves a file to its place, with what one machine alone is told in it.

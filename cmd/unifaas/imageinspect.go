@@ -22,7 +22,7 @@ func (c *imageInspectCmd) Run(e *env) error {
 	return c.print(e.stdout, contents, func(w io.Writer) {
 		fmt.Fprintf(w, "%s, %d bytes\n", contents.Format, contents.Size)
 		for _, d := range contents.Details {
-			fmt.Fprintf(w, "%s: %s\n", d.Name, d.Value)
+			fmt.Fprintf(w, "%s: %s\n", printable(d.Name), printable(d.Value))
 		}
 		t := newTable(w, "type", "mode", "size", "path")
 		for _, f := range contents.Files {

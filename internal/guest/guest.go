@@ -130,6 +130,9 @@ type Disk struct {
 	Patch func(copy io.WriterAt, i Instance) error
 }
 
+// Netmask returns the mask of an IPv4 network in four decimal numbers.
+func Netmask(p netip.Prefix) string { return net.IP(net.CIDRMask(p.Bits(), 32)).String() }
+
 // An Instance is what differs between the machines of one image.
 type Instance struct {
 	ID         string

@@ -1,8 +1,6 @@
 package nanos
 
 import (
-	"fmt"
-	"net/netip"
 	"strings"
 
 	"github.com/unifaas/unifaas/internal/faas"
@@ -69,14 +67,9 @@ func (p *plan) manifest() tfs.Tuple {
 func network(i guest.Instance) tfs.Tuple {
 	return tfs.Tuple{
 		{Name: "ipaddr", Value: i.Guest.String()},
-		{Name: "netmask", Value: netmask(i.Gateway)},
+		{Name: "netmask", Value: guest.Netmask(i.Gateway)},
 		{Name: "gateway", Value: i.Gateway.Addr().String()},
 	}
-}
-
-func netmask(p netip.Prefix) string {
-	mask := ^uint32(0) << (32 - p.Bits())
-	return fmt.Sprintf("%d.%d.%d.%d", mask>>24, mask>>16&0xff, mask>>8&0xff, mask&0xff)
 }
 
 // overlay is what is set on the manifest for one instance.

@@ -72,7 +72,7 @@ func (s *System) Prepare(ctx context.Context, rev *faas.Revision, on guest.Machi
 	}
 	scratch, err := s.makeScratch(rev)
 	if err != nil {
-		return nil, fmt.Errorf("make disk for /tmp of function %q: %w", ref, err)
+		return nil, fmt.Errorf("make the disk of function %q's /tmp, which its disk = %d asks for: %w", ref, rev.Function.Limits.Disk>>20, err)
 	}
 	// The root file system is not written to; its disk is, with what the kernel
 	// says last.

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"path"
 	"strings"
+
+	"github.com/unifaas/unifaas/internal/guest"
 )
 
 // A Command is what OSv's command line says.
@@ -29,7 +31,7 @@ const reference = "UNIFAAS_ARGUMENT_"
 func (c *Command) Line() string {
 	gateway := c.Gateway.Addr().String()
 	words := []string{
-		"--ip=eth0," + c.Address.String() + "," + netmask(c.Gateway.Bits()),
+		"--ip=eth0," + c.Address.String() + "," + guest.Netmask(c.Gateway),
 		"--defaultgw=" + gateway, "--nameserver=" + gateway,
 		"--rootfs=rofs", "--console=serial",
 		// Else a guest that has failed stays, and nobody knows.
@@ -71,10 +73,4 @@ func plain(arg string) bool {
 
 func quote(arg string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(arg) + `"`
-}
-
-// netmask is the mask of a prefix's length in four decimal numbers.
-func netmask(bits int) string {
-	mask := ^uint32(0) << (32 - bits)
-	return fmt.Sprintf("%d.%d.%d.%d", mask>>24, mask>>16&0xff, mask>>8&0xff, mask&0xff)
 }

@@ -14,7 +14,7 @@ var (
 	microvm     = guest.Machine{Monitor: "qemu-microvm", Accelerator: vmm.TCG, Boots: []vmm.Boot{vmm.BootLinux, vmm.BootPVH}}
 )
 
-func TestSupports(t *testing.T) {
+func TestCombinations(t *testing.T) {
 	old := firecracker
 	old.Boots = []vmm.Boot{vmm.BootLinux}
 	fast := microvm

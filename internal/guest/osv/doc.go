@@ -6,7 +6,7 @@
 // All instances of a revision have the same read-only disk. What differs
 // between them, their network, is on the command line.
 //
-// It knows no machine monitor and starts nothing; [Supports] says on which
+// It knows no machine monitor and starts nothing; [System.Combinations] says on which
 // machines OSv runs. There is no agent of ours in a guest: nothing is heard of
 // a function but its console and its port, and its exit status is lost.
 package osv

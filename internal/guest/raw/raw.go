@@ -181,7 +181,7 @@ func options(written map[string]any, on guest.Machine) map[string]any {
 
 // cmdline fills in the placeholders of the artefact's form.
 func cmdline(text string, on guest.Machine, i guest.Instance) string {
-	mask := netmask(i.Gateway.Bits())
+	mask := guest.Netmask(i.Gateway)
 	text = strings.NewReplacer("%ip", i.Guest.String(), "%gateway", i.Gateway.Addr().String(), "%netmask", mask, "%callback", i.Callback).Replace(text)
 	if on.Cmdline != "" && strings.Contains(text, "console=") { // only Linux is told of it
 		text += " " + on.Cmdline
@@ -191,10 +191,4 @@ func cmdline(text string, on guest.Machine, i guest.Instance) string {
 		text += " root=/dev/vda rw"
 	}
 	return strings.TrimSpace(text)
-}
-
-// netmask is the mask of a prefix's length in four decimal numbers.
-func netmask(bits int) string {
-	mask := ^uint32(0) << (32 - bits)
-	return fmt.Sprintf("%d.%d.%d.%d", mask>>24, mask>>16&0xff, mask>>8&0xff, mask&0xff)
 }

@@ -69,8 +69,10 @@ func (m *machine) address(socket int) error {
 	if err := raise(socket, device); err != nil {
 		return err
 	}
-	if err := addNeighbour(socket, i.Gateway, i.GatewayMAC); err != nil {
-		return fail("add neighbour", err)
+	if i.GatewayMAC != (plan.MAC{}) {
+		if err := addNeighbour(socket, i.Gateway, i.GatewayMAC); err != nil {
+			return fail("add neighbour", err)
+		}
 	}
 	return fail("add route", addRoute(socket, i.Gateway))
 }

@@ -16,13 +16,16 @@ type Instance struct {
 	Address IPv4
 	Prefix  int
 	Gateway IPv4
-	// GatewayMAC is the gateway's, so that nobody needs to ask for it.
+	// GatewayMAC is the gateway's, so that nobody needs to ask for it; zero is not
+	// known.
 	GatewayMAC MAC
 	// Vsock says that the host is at the other side of a vsock device, without a
 	// network: by that the guest reports to it and takes connections for the
 	// function.
-	Vsock   bool
-	Control int // port of the gateway, or the host's of vsock, at which the host listens
+	Vsock bool
+	// Control is the port of the gateway, or the host's of vsock, at which the host
+	// listens; 0 is nobody to report to.
+	Control int
 
 	Off  Off
 	Time int64  // nanoseconds since 1970 when the machine is started; 0 leaves the clock
@@ -99,19 +102,23 @@ func ParseMAC(text string) (MAC, error) {
 const prefix = "unifaas."
 
 // HasHost reports whether there is a host to report to.
-func (i *Instance) HasHost() bool { return i.Prefix != 0 || i.Vsock }
+func (i *Instance) HasHost() bool { return i.Control != 0 }
 
 // Words returns the words of the command line that tell i.
 func (i *Instance) Words() []string {
 	words := []string{prefix + "id=" + i.ID, prefix + "off=" + string(i.Off)}
 	if i.Address != (IPv4{}) {
-		words = append(words,
-			prefix+"ip="+i.Address.String()+"/"+strconv.Itoa(i.Prefix),
-			prefix+"gw="+i.Gateway.String()+","+i.GatewayMAC.String(),
-			prefix+"control="+strconv.Itoa(i.Control))
+		gateway := i.Gateway.String()
+		if i.GatewayMAC != (MAC{}) {
+			gateway += "," + i.GatewayMAC.String()
+		}
+		words = append(words, prefix+"ip="+i.Address.String()+"/"+strconv.Itoa(i.Prefix), prefix+"gw="+gateway)
 	}
 	if i.Vsock {
-		words = append(words, prefix+"vsock", prefix+"control="+strconv.Itoa(i.Control))
+		words = append(words, prefix+"vsock")
+	}
+	if i.Control != 0 {
+		words = append(words, prefix+"control="+strconv.Itoa(i.Control))
 	}
 	if i.Time != 0 {
 		words = append(words, prefix+"time="+strconv.FormatInt(i.Time, 10))
@@ -154,8 +161,8 @@ func (i *Instance) set(name, value string) (err error) {
 		}
 		i.Address, err = ParseIPv4(address)
 	case "gw":
-		address, mac, _ := strings.Cut(value, ",")
-		if i.Gateway, err = ParseIPv4(address); err == nil {
+		address, mac, known := strings.Cut(value, ",")
+		if i.Gateway, err = ParseIPv4(address); err == nil && known {
 			i.GatewayMAC, err = ParseMAC(mac)
 		}
 	case "vsock":

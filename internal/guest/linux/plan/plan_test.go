@@ -21,6 +21,7 @@ func TestCommandLineThereAndBack(t *testing.T) {
 		"network": instance(),
 		"vsock":   {ID: "n-1", Vsock: true, Control: 1, Off: plan.OffReset},
 		"alone":   {ID: "n-1", Off: plan.OffPower},
+		"outside": {ID: "n-1", Address: plan.IPv4{10, 0, 2, 15}, Prefix: 24, Gateway: plan.IPv4{10, 0, 2, 2}, Off: plan.OffPower},
 	} {
 		line := "quiet " + strings.Join(want.Words(), " ") + " panic=-1\n"
 		got, err := plan.Parse(line)
@@ -30,7 +31,7 @@ func TestCommandLineThereAndBack(t *testing.T) {
 		if diff := cmp.Diff(&want, got); diff != "" {
 			t.Errorf("of %q (-want +got):\n%s", line, diff)
 		}
-		if hasHost := name != "alone"; got.HasHost() != hasHost {
+		if hasHost := name == "network" || name == "vsock"; got.HasHost() != hasHost {
 			t.Errorf("%s: has a host to report to: %t", name, got.HasHost())
 		}
 	}
@@ -41,7 +42,7 @@ func TestCommandLineErrors(t *testing.T) {
 		"unifaas.ip=1.2.3/8":         "bad address",
 		"unifaas.ip=1.2.3.4":         "prefix length",
 		"unifaas.ip=1.2.3.4/33":      "prefix length",
-		"unifaas.gw=1.2.3.4":         "Ethernet",
+		"unifaas.gw=1.2.3.4,":        "Ethernet",
 		"unifaas.gw=1.2.3.400,x":     "bad address",
 		"unifaas.control=0":          "bad port",
 		"unifaas.off=never":          "unknown way",

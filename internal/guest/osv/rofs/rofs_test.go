@@ -278,7 +278,10 @@ func TestExtras(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for _, e := range []rofs.Extra{{Path: "/etc/hosts/x"}, {Path: "/etc", Text: "x"}} {
+	if err := os.Symlink("etc", filepath.Join(dir, "linked")); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []rofs.Extra{{Path: "/etc/hosts/x"}, {Path: "/etc", Text: "x"}, {Path: "/linked/x", Text: "x"}} {
 		if _, err := rofs.Write(t.Context(), f, 0, dir, rofs.Changes{Extras: []rofs.Extra{e}}); err == nil {
 			t.Errorf("%+v was put where the tree has something else", e)
 		}

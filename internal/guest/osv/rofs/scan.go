@@ -86,6 +86,11 @@ func newScan(ctx context.Context, root *os.Root, extras []Extra) (*scan, error) 
 			return nil, fmt.Errorf("read folder %q: %w", s.path(int32(i)), err)
 		}
 	}
+	for _, e := range extras {
+		if e.Text != "" && s.find(e.Path) == nil {
+			return nil, fmt.Errorf("%q can't be put into the tree: a folder above it is a symbolic link", e.Path)
+		}
+	}
 	return s, nil
 }
 
