@@ -49,7 +49,7 @@ func decodeArtefact(t *table, opts DecodeOptions) *faas.Function {
 		Timeout:      faas.Timeouts{FirstByte: 60 * time.Second, Idle: 60 * time.Second},
 		Ready:        faas.Ready{Kind: faas.ReadyCallback},
 	}
-	if t.boolean("single-use", false) {
+	if t.boolean("single-use") {
 		fn.SingleUse, fn.Concurrency = faas.StayIdle, 1
 	}
 	vm, container := t.sub("vm"), t.sub("container")
@@ -122,7 +122,7 @@ func artefactHypervisor(t *table) string {
 		require(t, "disk-type")
 	}
 	for _, key := range []string{"copy-rootfs", "acpi", "pic", "pit", "rtc", "auto-kernel-cmdline"} {
-		t.boolean(key, false)
+		t.boolean(key)
 	}
 	disks := []string{"block", "9p"}
 	if disk := t.str("disk-type", "block"); !contains(disks, disk) {

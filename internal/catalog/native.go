@@ -70,7 +70,7 @@ func decodeNative(t *table, opts DecodeOptions) *faas.Function {
 		Files:   nativeFiles(t, opts),
 		VM:      nativeVM(t, opts),
 	}
-	if t.boolean("single-use", false) {
+	if t.boolean("single-use") {
 		fn.SingleUse = faas.GoAtOnce
 	}
 	t.refuseUnknown()
@@ -203,7 +203,7 @@ func nativeVM(t *table, opts DecodeOptions) *faas.VM {
 	if vm.NetworkRate = mebibyte * sub.integer("network-rate", 0, 1, 1<<30); vm.NetworkRate > 0 && vm.VMM != "firecracker" {
 		sub.problem("network-rate", "network-rate is bounded by Firecracker alone; write vmm = \"firecracker\", too")
 	}
-	if vm.Vsock = sub.boolean("vsock", false); vm.Vsock {
+	if vm.Vsock = sub.boolean("vsock"); vm.Vsock {
 		if vm.VMM != "firecracker" {
 			sub.problem("vsock", "vsock is Firecracker's alone; write vmm = \"firecracker\", too")
 		}

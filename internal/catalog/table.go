@@ -73,7 +73,7 @@ func (t *table) str(key, def string) string {
 	return def
 }
 
-func (t *table) boolean(key string, def bool) bool {
+func (t *table) boolean(key string) bool {
 	switch v := t.get(key).(type) {
 	case nil:
 	case bool:
@@ -81,7 +81,7 @@ func (t *table) boolean(key string, def bool) bool {
 	default:
 		t.wrongType(key, "a boolean", v)
 	}
-	return def
+	return false
 }
 
 func (t *table) integer(key string, def, low, high int64) int64 {

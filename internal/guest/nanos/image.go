@@ -70,17 +70,19 @@ func (s *System) file(rev *faas.Revision, suffix string, parts ...any) (path str
 }
 
 func write(ctx context.Context, w *os.File, rootfs string, p *plan, set *assets.Set, o tfs.Options) error {
-	var paths [2]string
-	for i, name := range []string{loaderFile, kernelFile} {
-		f, err := set.Open(name)
-		if err != nil {
-			return faas.Errorf(faas.KindUnavailable, "kernel of Nanos: %w", err)
-		}
-		defer func() { _ = f.Close() }()
-		paths[i] = fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+	loader, err := set.Open(loaderFile)
+	if err != nil {
+		return faas.Errorf(faas.KindUnavailable, "kernel of Nanos: %w", err)
 	}
+	defer func() { _ = loader.Close() }()
+	kernel, err := set.Open(kernelFile)
+	if err != nil {
+		return faas.Errorf(faas.KindUnavailable, "kernel of Nanos: %w", err)
+	}
+	defer func() { _ = kernel.Close() }()
+	path := func(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 	return disk.Write(w, disk.Spec{
-		Loader: paths[0], Kernel: paths[1], Root: o,
+		Loader: path(loader), Kernel: path(kernel), Root: o,
 		Fill: func(b *tfs.Builder, root tfs.Folder) error {
 			return b.AddTree(ctx, root, tfs.Tree{Dir: rootfs, Directories: append(oci.MountPoints(), p.Dir)})
 		},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -92,7 +93,7 @@ func TestRelayToNobody(t *testing.T) {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	if n, err := host(t, port).Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := host(t, port).Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("got %d bytes, %v, want the end", n, err)
 	}
 }
