@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/unifaas/unifaas/internal/faas"
 )
@@ -16,6 +17,8 @@ type Contents struct {
 	Size    int64    `json:"size"`   // bytes of the file
 	Details []Detail `json:"details,omitempty"`
 	Files   []File   `json:"files"`
+
+	paths int // bytes of paths and targets so far
 }
 
 // A Detail is something that a format tells beside its files.
@@ -60,20 +63,24 @@ const headSize = 4096
 func known() []format {
 	return []format{
 		{"disk of OSv (ROFS)", recogniseOSvDisk, readOSvDisk},
-		{"disk of Nanos (TFS)", recogniseNanosDisk, readNanosDisk},
 		{"ROFS file system", recogniseROFS, readROFS},
 		{"EROFS file system", recogniseEROFS, readEROFS},
+		{"TFS file system", recogniseTFS, readTFS},
 		{"initial file system of Linux (cpio)", recogniseCpio, readCpio},
+		{"disk of Nanos (TFS)", recogniseNanosDisk, readNanosDisk},
 	}
 }
 
-// maxFiles bounds what is told of a file: who wrote it may mean ill.
-const maxFiles = 1 << 20
+// Bounds of what is told of a file: who wrote it may mean ill.
+const (
+	maxFiles = 1 << 20
+	maxPaths = 128 << 20 // bytes of their paths and targets together
+)
 
 // Inspect tells what is in the file at path. An error of kind invalid says that
 // it is of no format that is known here, or broken.
 func Inspect(path string) (*Contents, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO has nobody to wait for
 	if err != nil {
 		return nil, faas.Errorf(faas.KindNotFound, "inspect: %w", err)
 	}
@@ -114,6 +121,9 @@ func Read(r io.ReaderAt, size int64) (*Contents, error) {
 func (c *Contents) add(f File) error {
 	if len(c.Files) >= maxFiles {
 		return fmt.Errorf("there are more than %d files in it", maxFiles)
+	}
+	if c.paths += len(f.Path) + len(f.Target); c.paths > maxPaths {
+		return fmt.Errorf("the paths of the files in it take more than %d MiB", maxPaths>>20)
 	}
 	c.Files = append(c.Files, f)
 	return nil

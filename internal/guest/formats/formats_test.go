@@ -2,9 +2,11 @@ package formats
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/unifaas/unifaas/internal/erofs"
@@ -41,6 +43,15 @@ func samples(t testing.TB) map[string]string {
 			w := cpio.NewWriter(f)
 			w.Tree("/", tree, cpio.Change{})
 			return w.Close()
+		},
+		"TFS file system": func(f *os.File) error {
+			b, root, err := tfs.NewBuilder(f, 0, tfs.Options{Label: "tmp"})
+			if err != nil {
+				return err
+			}
+			err = b.AddTree(t.Context(), root, tfs.Tree{Dir: tree})
+			_, closeErr := b.Close()
+			return errors.Join(err, closeErr)
 		},
 		"disk of Nanos (TFS)": func(f *os.File) error {
 			return disk.Write(f, disk.Spec{
@@ -111,11 +122,43 @@ func TestInspectRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, want := range map[string]string{"": "no regular file", "text": "no format that is known here", "empty": "no format", "missing": "no such file"} {
+	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"": "no regular file", "fifo": "no regular file", "text": "no format that is known here", "empty": "no format", "missing": "no such file"} {
 		if _, err := Inspect(filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", name, err, want)
 		}
 	}
+}
+
+// TestCpioWithABootSignature is no disk.
+func TestCpioWithABootSignature(t *testing.T) {
+	raw, err := os.ReadFile(samples(t)["initial file system of Linux (cpio)"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw = append(raw, make([]byte, 1024)...)
+	raw[510], raw[511] = 0x55, 0xaa
+	c, err := Read(bytes.NewReader(raw), int64(len(raw)))
+	if c == nil || !strings.Contains(c.Format, "cpio") {
+		t.Errorf("got %+v, %v", c, err)
+	}
+}
+
+// TestLongPaths: what is told of a file of megabytes stays below gigabytes.
+func TestLongPaths(t *testing.T) {
+	c := &Contents{}
+	long := "/" + strings.Repeat("d", 60<<10)
+	for n := range 10_000 {
+		if err := c.add(File{Path: long, Type: Regular}); err != nil {
+			if !strings.Contains(err.Error(), "take more than 128 MiB") || n < 1000 {
+				t.Errorf("after %d: %v", n, err)
+			}
+			return
+		}
+	}
+	t.Error("there was no end")
 }
 
 // FuzzRead wants an error or contents of anything.

@@ -1,6 +1,7 @@
 package formats
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -26,7 +27,22 @@ func readNanosDisk(r io.ReaderAt, size int64, c *Contents) error {
 		return err
 	}
 	c.tell("kernel", fmt.Sprintf("%d bytes", kernel.Size()))
-	manifest, err := d.Root.Attributes()
+	return tellVolume(d.Root, c)
+}
+
+func recogniseTFS(head []byte) bool { return bytes.HasPrefix(head, []byte("NVMTFS")) }
+
+func readTFS(r io.ReaderAt, size int64, c *Contents) error {
+	v, err := tfs.Open(r, size)
+	if err != nil {
+		return err
+	}
+	c.tell("label", v.Label)
+	return tellVolume(v, c)
+}
+
+func tellVolume(v *tfs.Volume, c *Contents) error {
+	manifest, err := v.Attributes()
 	if err != nil {
 		return err
 	}
@@ -34,7 +50,7 @@ func readNanosDisk(r io.ReaderAt, size int64, c *Contents) error {
 		c.tell(a.Name, show(a.Value))
 	}
 	types := map[tfs.Type]Type{tfs.FolderType: Folder, tfs.FileType: Regular, tfs.LinkType: Symlink}
-	return d.Root.Walk(func(p string, n tfs.Node) error {
+	return v.Walk(func(p string, n tfs.Node) error {
 		return c.add(File{Path: "/" + strings.TrimPrefix(p, "/"), Type: types[n.Type], Size: n.Size, Target: n.Target})
 	})
 }

@@ -5,44 +5,92 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 )
 
 // Bounds of what is read, far above what any volume needs that a kernel can
 // boot from: its log is in the guest's memory.
 const (
-	maxLog   = 256 << 20 // bytes, of the log's extensions together
-	maxDepth = 4096      // of tuples in tuples
+	maxLog    = 256 << 20 // bytes, of the log's extensions together
+	maxDepth  = 4096      // of tuples in tuples
+	maxValues = 3 << 20   // strings and tuples: a file has a dozen
 )
 
-// A tuple is one that the log has told of.
+// A tuple is one that the log has told of. Most have a few attributes, and there
+// may be millions of them.
 type tuple struct {
-	values map[string]any // string or *tuple
-	order  []string       // in which they were first set; removed ones are among them
+	attributes []attribute    // in the order in which they were first set
+	index      map[string]int // of attributes; nil while they are few
+}
+
+// An attribute's value is a string, a *tuple, or nil: it was removed.
+type attribute struct {
+	name  string
+	value any
+}
+
+// few is up to how many attributes are looked through one by one.
+const few = 8
+
+func (t *tuple) find(name string) int {
+	if t.index != nil {
+		if i, ok := t.index[name]; ok {
+			return i
+		}
+		return -1
+	}
+	return slices.IndexFunc(t.attributes, func(a attribute) bool { return a.name == name })
 }
 
 func (t *tuple) set(name string, value any) {
-	if t.values == nil {
-		t.values = map[string]any{}
-	}
-	if value == nil {
-		delete(t.values, name)
+	if i := t.find(name); i >= 0 {
+		t.attributes[i].value = value
 		return
 	}
-	if _, there := t.values[name]; !there {
-		t.order = append(t.order, name)
+	if value == nil {
+		return
 	}
-	t.values[name] = value
+	t.attributes = append(t.attributes, attribute{name, value})
+	switch n := len(t.attributes); {
+	case t.index != nil:
+		t.index[name] = n - 1
+	case n > few:
+		t.index = make(map[string]int, 2*n)
+		for i, a := range t.attributes {
+			t.index[a.name] = i
+		}
+	}
+}
+
+// get returns an attribute's value, nil when there is none.
+func (t *tuple) get(name string) any {
+	if i := t.find(name); i >= 0 {
+		return t.attributes[i].value
+	}
+	return nil
 }
 
 func (t *tuple) string(name string) (string, bool) {
-	s, ok := t.values[name].(string)
+	s, ok := t.get(name).(string)
 	return s, ok
 }
 
 func (t *tuple) tuple(name string) *tuple {
-	v, _ := t.values[name].(*tuple)
+	v, _ := t.get(name).(*tuple)
 	return v
+}
+
+// names returns those of all attributes, sorted.
+func (t *tuple) names() []string {
+	var names []string
+	for _, a := range t.attributes {
+		if a.value != nil {
+			names = append(names, a.name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // number reads a number of at most limit.
@@ -68,6 +116,7 @@ type player struct {
 	id      [16]byte
 	label   string
 	numbers []any     // names (string) and tuples, from number 1 on
+	values  int       // so far
 	record  []byte    // parts of one so far
 	missing uint64    // bytes of it
 	tail    extension // the last one; start is where the log ends
@@ -204,6 +253,9 @@ func (p *player) part(f *frames, first bool) (err error) {
 func (p *player) value(d *decoder, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, fmt.Errorf("tuples are nested more than %d deep", maxDepth)
+	}
+	if p.values++; p.values > maxValues {
+		return nil, fmt.Errorf("it has more than %d values", maxValues)
 	}
 	follows, kind, count, err := d.header()
 	if err != nil {

@@ -13,8 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxName is the longest name of a file, bytes.
-const maxName = 255
+// The longest name of a file, and the longest path, bytes: who opens a file by its
+// path can't have more than 4096.
+const (
+	maxName = 255
+	maxPath = 16 << 10
+)
 
 // A Tree is what [Builder.AddTree] adds.
 type Tree struct {
@@ -104,6 +108,9 @@ func (a *addition) add(to Folder, from *os.Root, dir, name string) error {
 	}
 	if len(name) > maxName {
 		return fmt.Errorf("file name %q is longer than %d bytes", name, maxName)
+	}
+	if len(dir)+2+len(name) > maxPath {
+		return fmt.Errorf("the path of file %q is longer than %d bytes", name, maxPath)
 	}
 	info, err := from.Lstat(name)
 	if err != nil {

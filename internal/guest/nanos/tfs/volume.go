@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strconv"
 )
@@ -52,33 +51,37 @@ func Open(r io.ReaderAt, size int64) (*Volume, error) {
 
 // Attributes returns the manifest: what is set on the root beside its content.
 func (v *Volume) Attributes() (Tuple, error) {
-	return export(v.root, map[*tuple]bool{})
+	return export(v.root, map[*tuple]bool{}, 0)
 }
+
+// maxNested is how deep a manifest's tuples may be in each other: a kernel knows of
+// three or four.
+const maxNested = 64
 
 // export copies a tuple of the log. seen are those that were copied: one that
 // is part of two could be of a billion.
-func export(t *tuple, seen map[*tuple]bool) (Tuple, error) {
+func export(t *tuple, seen map[*tuple]bool, depth int) (Tuple, error) {
 	if seen[t] {
 		return nil, errors.New("a tuple is in two places")
 	}
+	if depth > maxNested {
+		return nil, fmt.Errorf("its tuples are nested more than %d deep", maxNested)
+	}
 	seen[t] = true
-	isRoot := len(seen) == 1
 	var out Tuple
-	done := map[string]bool{}
-	for _, name := range t.order {
-		if done[name] || isRoot && name == attrChildren { // the files are no manifest
+	for _, a := range t.attributes {
+		if depth == 0 && a.name == attrChildren { // the files are no manifest
 			continue
 		}
-		done[name] = true
-		switch value := t.values[name].(type) {
+		switch value := a.value.(type) {
 		case string:
-			out = append(out, Attribute{name, value})
+			out = append(out, Attribute{a.name, value})
 		case *tuple:
-			inner, err := export(value, seen)
+			inner, err := export(value, seen, depth+1)
 			if err != nil {
-				return nil, fmt.Errorf("%q: %w", name, err)
+				return nil, fmt.Errorf("%.200q: %w", a.name, err)
 			}
-			out = append(out, Attribute{name, inner})
+			out = append(out, Attribute{a.name, inner})
 		}
 	}
 	return out, nil
@@ -134,7 +137,7 @@ func (v *Volume) node(t *tuple) (Node, error) {
 		n.Modified = int64(modified >> 32)
 	}
 	var err error
-	if _, told := t.values[attrFileLength]; told {
+	if t.get(attrFileLength) != nil {
 		if n.Size, err = t.number(attrFileLength, maxSize); err != nil {
 			return n, err
 		}
@@ -148,7 +151,7 @@ func (v *Volume) extents(t *tuple) ([]extent, error) {
 		return nil, nil
 	}
 	var all []extent
-	for at := range t.values {
+	for _, at := range t.names() {
 		e, err := v.extent(at, t.tuple(at))
 		if err != nil {
 			return nil, fmt.Errorf("extent at %q: %w", at, err)
@@ -184,7 +187,7 @@ func (v *Volume) extent(at string, t *tuple) (e extent, err error) {
 	if e.length > e.allocated || e.sector+e.allocated > sectors {
 		return e, fmt.Errorf("its sectors (%d from %d on, of which %d are used) are not all in the volume's %d", e.allocated, e.sector, e.length, sectors)
 	}
-	if _, unwritten := t.values[attrUnwritten]; unwritten {
+	if t.get(attrUnwritten) != nil {
 		e.length = 0
 	}
 	return e, nil
@@ -206,7 +209,7 @@ func (n Node) Entries() ([]Entry, error) {
 		return nil, nil
 	}
 	var all []Entry
-	for _, name := range slices.Sorted(maps.Keys(children.values)) {
+	for _, name := range children.names() {
 		t := children.tuple(name)
 		if t == nil {
 			return nil, fmt.Errorf("entry %q is no tuple", name)
@@ -250,6 +253,9 @@ func walk(p string, n Node, seen map[*tuple]bool, f func(string, Node) error) er
 		return fmt.Errorf("folder %.200q: %w", p, err)
 	}
 	for _, e := range entries {
+		if len(p)+1+len(e.Name) > maxPath {
+			return fmt.Errorf("a path in it is longer than %d bytes", maxPath)
+		}
 		if err := walk(p+"/"+e.Name, e.Node, seen, f); err != nil {
 			return err
 		}
