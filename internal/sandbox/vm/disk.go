@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/unifaas/unifaas/internal/guest"
+	"github.com/unifaas/unifaas/internal/host/sparse"
 )
 
 // sparesAhead is how many copies of a disk are kept ready for each image that
@@ -152,42 +152,14 @@ func (r *spareRoom) make(disk string) (path string, err error) {
 	if err := unix.IoctlFileClone(int(to.Fd()), int(from.Fd())); err == nil {
 		return to.Name(), nil
 	}
-	return to.Name(), copySparse(to, from)
-}
-
-// copySparse copies the parts of a file that hold data.
-func copySparse(to, from *os.File) error {
 	info, err := from.Stat()
-	if err != nil {
-		return err
+	if err == nil {
+		err = to.Truncate(info.Size())
 	}
-	if err := to.Truncate(info.Size()); err != nil {
-		return err
+	if err == nil {
+		err = sparse.Copy(to, 0, from, info.Size())
 	}
-	for at := int64(0); at < info.Size(); {
-		begin, err := from.Seek(at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			return nil // a hole until the end
-		}
-		if err != nil {
-			return err
-		}
-		end, err := from.Seek(begin, unix.SEEK_HOLE)
-		if err != nil {
-			return err
-		}
-		if _, err := from.Seek(begin, io.SeekStart); err != nil {
-			return err
-		}
-		if _, err := to.Seek(begin, io.SeekStart); err != nil {
-			return err
-		}
-		if _, err := io.CopyN(to, from, end-begin); err != nil {
-			return err
-		}
-		at = end
-	}
-	return nil
+	return to.Name(), err
 }
 
 // release removes the disks of a machine, by the beginning of their names.

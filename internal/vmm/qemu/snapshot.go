@@ -8,10 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/unifaas/unifaas/internal/host/sparse"
 	"github.com/unifaas/unifaas/internal/vmm"
 )
 
@@ -186,51 +184,22 @@ func copySparse(ctx context.Context, path string, from *os.File) error {
 	if err := errors.Join(to.Chmod(0o666), to.Truncate(info.Size())); err != nil {
 		return err
 	}
-	for at := int64(0); ; {
-		begin, end, err := extent(from, at)
-		if errors.Is(err, syscall.ENXIO) {
-			return to.Close()
-		}
+	for at := int64(0); at < info.Size(); {
+		begin, end, err := sparse.Data(from, at, info.Size())
 		if err == nil {
-			err = copyRange(ctx, to, from, begin, end)
+			end = min(end, begin+piece)
+			err = errors.Join(ctx.Err(), sparse.CopyRange(to, begin, from, begin, end-begin))
 		}
 		if err != nil {
 			return fmt.Errorf("copy memory to %s: %w", path, err)
 		}
 		at = end
 	}
+	return to.Close()
 }
 
-// extent returns the bounds of what is there at or after at; ENXIO says that
-// nothing is.
-func extent(file *os.File, at int64) (begin, end int64, err error) {
-	if begin, err = file.Seek(at, unix.SEEK_DATA); err != nil {
-		return 0, 0, err
-	}
-	end, err = file.Seek(begin, unix.SEEK_HOLE)
-	return begin, end, err
-}
-
-func copyRange(ctx context.Context, to, from *os.File, begin, end int64) error {
-	const piece = 16 * mebibyte
-	for begin < end {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n := min(piece, end-begin)
-		if _, err := to.Seek(begin, io.SeekStart); err != nil {
-			return err
-		}
-		if _, err := from.Seek(begin, io.SeekStart); err != nil {
-			return err
-		}
-		if _, err := io.CopyN(to, from, n); err != nil {
-			return err
-		}
-		begin += n
-	}
-	return nil
-}
+// piece is what is copied before it is asked whether to go on, bytes.
+const piece = 16 * mebibyte
 
 // Restore implements [vmm.Monitor].
 func (m *Monitor) Restore(ctx context.Context, c vmm.Config, from string) (vmm.Machine, error) {

@@ -3,11 +3,10 @@ package tfs
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 
-	"golang.org/x/sys/unix"
+	"github.com/unifaas/unifaas/internal/host/sparse"
 )
 
 // Options say what a volume is beside its files.
@@ -124,8 +123,8 @@ func (b *Builder) LinkFile(dir Folder, name string, f *File) error {
 const extentsAtOnce = 256
 
 // MakeFile makes a file of what is in a regular one on the host, with its holes.
-// modified is in seconds since 1970; 0 is not told. content must not change
-// meanwhile.
+// modified is in seconds since 1970; 0 is not told. That content changes meanwhile
+// is an error.
 func (b *Builder) MakeFile(dir Folder, name string, content *os.File, modified int64) (*File, error) {
 	info, err := content.Stat()
 	if err != nil {
@@ -152,7 +151,10 @@ func (b *Builder) MakeFile(dir Folder, name string, content *os.File, modified i
 	if err := b.end(); err != nil {
 		return nil, err
 	}
-	return f, b.copy(extents, content, info.Size())
+	if err := b.copy(extents, content, info.Size()); err != nil {
+		return nil, err
+	}
+	return f, sparse.Unchanged(content, info)
 }
 
 // An extent is a run of a file's sectors.
@@ -169,7 +171,7 @@ func (b *Builder) copySmall(extents uint64, content *os.File, size int64) error 
 	}
 	data := make([]byte, size)
 	if n, err := content.ReadAt(data, 0); n < len(data) {
-		return errors.Join(errChanged, err)
+		return errors.Join(sparse.ErrChanged, err)
 	}
 	e := extent{length: sectorsFor(size)}
 	e.allocated = pad(e.length)
@@ -202,7 +204,7 @@ func (b *Builder) copy(extents uint64, content *os.File, size int64) error {
 		if e.sector, err = b.allocate(e.allocated); err != nil {
 			return err
 		}
-		if err := copyRange(b.w, b.at+e.sector*SectorSize, content, from, to-from); err != nil {
+		if err := sparse.CopyRange(b.w, b.at+e.sector*SectorSize, content, from, to-from); err != nil {
 			return err
 		}
 		if batch = append(batch, e); len(batch) == extentsAtOnce {
@@ -220,40 +222,13 @@ func (b *Builder) copy(extents uint64, content *os.File, size int64) error {
 // extent may be; from is size when there is none. It begins at a page.
 func nextData(f *os.File, at, size int64) (from, to int64, err error) {
 	const page = align * SectorSize
-	from, err = f.Seek(at, unix.SEEK_DATA)
-	switch {
-	case errors.Is(err, unix.ENXIO):
-		return size, size, nil // a hole until the end
-	case errors.Is(err, unix.EINVAL): // a file system without holes
-		from, to = at, size
-	case err != nil:
-		return 0, 0, err
-	default:
-		if to, err = f.Seek(from, unix.SEEK_HOLE); err != nil {
-			return 0, 0, err
-		}
+	from, to, err = sparse.Data(f, at, size)
+	if err != nil || from == size {
+		return from, to, err
 	}
 	from = max(from&^(page-1), at)
 	to = min((to+page-1)&^(page-1), from+maxExtent*SectorSize, size)
 	return from, to, nil
-}
-
-var errChanged = errors.New("the file changed while it was read")
-
-// copyRange copies a run of a file. Both files' own positions are used, which
-// lets the kernel copy, or share blocks where the file system can.
-func copyRange(w *os.File, to int64, r *os.File, from, length int64) error {
-	if _, err := r.Seek(from, io.SeekStart); err != nil {
-		return err
-	}
-	if _, err := w.Seek(to, io.SeekStart); err != nil {
-		return err
-	}
-	n, err := io.Copy(w, io.LimitReader(r, length))
-	if err == nil && n != length {
-		err = errChanged
-	}
-	return err
 }
 
 func (b *Builder) extents(tuple uint64, batch []extent) error {

@@ -65,15 +65,16 @@ type entry struct {
 // entry i-1 of the table.
 type scan struct {
 	root   *os.Root
+	top    *os.File           // the root's folder
 	extras map[string][]Extra // by the path of the folder in which they are
 	nodes  []node
 	links  int64              // symbolic links so far
 	linked map[identity]int32 // files with several names, by their first node
 }
 
-func newScan(ctx context.Context, root *os.Root, extras []Extra) (*scan, error) {
+func newScan(ctx context.Context, root *os.Root, top *os.File, extras []Extra) (*scan, error) {
 	s := &scan{
-		root: root, extras: byFolder(extras), linked: map[identity]int32{}, nodes: []node{{mode: modeDir}},
+		root: root, top: top, extras: byFolder(extras), linked: map[identity]int32{}, nodes: []node{{mode: modeDir}},
 	}
 	for i := 0; i < len(s.nodes); i++ { //nolint:intrange // the list grows meanwhile
 		if s.nodes[i].mode != modeDir {
@@ -219,9 +220,25 @@ func add(entries map[string]entry, e Extra) error {
 	return nil
 }
 
+// open opens what is at a path of the tree, no link followed. By most paths the kernel
+// gets there at once: to go down from the root folder by folder, for each file,
+// takes the square of the depth.
+func (s *scan) open(p string, flags int) (*os.File, error) {
+	fd, err := unix.Openat2(int(s.top.Fd()), p, &unix.OpenHow{
+		Flags: uint64(unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NOFOLLOW | flags), Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err == nil {
+		return os.NewFile(uintptr(fd), p), nil
+	}
+	if errors.Is(err, unix.ENAMETOOLONG) || errors.Is(err, unix.ENOSYS) { // a long path, an old kernel
+		return s.root.OpenFile(p, os.O_RDONLY|unix.O_NOFOLLOW|flags, 0)
+	}
+	return nil, &os.PathError{Op: "open", Path: p, Err: err}
+}
+
 // read reads the folder of the tree at p.
 func (s *scan) read(p string, entries map[string]entry) error {
-	f, err := s.root.OpenFile(relative(p), os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	f, err := s.open(relative(p), unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}

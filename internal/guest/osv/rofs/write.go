@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/unifaas/unifaas/internal/host/sparse"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +24,12 @@ func Write(ctx context.Context, w *os.File, at int64, dir string, changes Change
 		return 0, err
 	}
 	defer func() { _ = root.Close() }()
-	s, err := newScan(ctx, root, changes.Extras)
+	top, err := root.Open(".")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = top.Close() }()
+	s, err := newScan(ctx, root, top, changes.Extras)
 	if err != nil {
 		return 0, fmt.Errorf("read tree %q: %w", dir, err)
 	}
@@ -159,64 +165,20 @@ func (n *node) inode(i int) inode {
 	return in
 }
 
-var errChanged = errors.New("the file changed while it was read")
-
 // copyFile copies the content of the tree's file at p to offset of w, without
 // its holes.
 func (s *scan) copyFile(w *os.File, p string, size, offset int64) error {
-	f, err := s.root.OpenFile(p, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := s.open(p, unix.O_NONBLOCK)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() != size {
-		return errors.Join(err, errChanged)
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() != size {
+		return errors.Join(err, sparse.ErrChanged)
 	}
-	for at := int64(0); at < size; {
-		from, to, err := extent(f, at, size)
-		if err != nil {
-			return err
-		}
-		if err := copyRange(w, offset+from, f, from, to-from); err != nil {
-			return err
-		}
-		at = to
-	}
-	return nil
-}
-
-// extent returns the first data of f from at on; both are size where there are
-// only holes.
-func extent(f *os.File, at, size int64) (from, to int64, err error) {
-	from, err = f.Seek(at, unix.SEEK_DATA)
-	switch {
-	case errors.Is(err, unix.ENXIO):
-		return size, size, nil
-	case errors.Is(err, unix.EINVAL): // a file system that does not know holes
-		return at, size, nil
-	case err != nil:
-		return 0, 0, err
-	}
-	to, err = f.Seek(from, unix.SEEK_HOLE)
-	return min(from, size), min(to, size), err
-}
-
-// copyRange copies length bytes. Seeking and copying, rather than reading and
-// writing at an offset, lets the kernel copy, or share the blocks where the file
-// system can.
-func copyRange(w *os.File, offset int64, f *os.File, from, length int64) error {
-	if length == 0 {
-		return nil
-	}
-	if _, err := f.Seek(from, io.SeekStart); err != nil {
+	if err := sparse.Copy(w, offset, f, size); err != nil {
 		return err
 	}
-	if _, err := w.Seek(offset, io.SeekStart); err != nil {
-		return err
-	}
-	copied, err := io.Copy(w, io.LimitReader(f, length))
-	if err == nil && copied != length {
-		err = errChanged
-	}
-	return err
+	return sparse.Unchanged(f, info)
 }
