@@ -3,6 +3,7 @@ package tfs
 import (
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -98,5 +99,39 @@ func TestManyTuples(t *testing.T) {
 	}
 	if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 768 {
 		t.Errorf("%d MiB were allocated for it", took)
+	}
+}
+
+// TestSharedExtents has thousands of files with the thousand extents of one.
+func TestSharedExtents(t *testing.T) {
+	const files, extents = 4000, 1000
+	f, size := volume(t, func(b *Builder, top Folder) error {
+		b.entry(top, "f")
+		b.open(1)
+		b.name(attrExtents)
+		shared := b.open(0)
+		if err := b.end(); err != nil {
+			return err
+		}
+		batch := make([]extent, 0, extents)
+		for i := range int64(extents) {
+			batch = append(batch, extent{file: 8 * i, sector: 0, length: 1, allocated: 8})
+		}
+		if err := b.extents(shared, batch); err != nil {
+			return err
+		}
+		for i := range files {
+			b.entry(top, strconv.Itoa(i))
+			b.open(1)
+			b.name(attrExtents)
+			b.more(shared, 0)
+			if err := b.end(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if _, err := Open(f, size); err == nil || !strings.Contains(err.Error(), "extents") {
+		t.Errorf("got %.200v", err)
 	}
 }

@@ -18,8 +18,10 @@ type Volume struct {
 	root *tuple
 	play *player
 	end  int64 // first sector behind everything that has a place
-	// nodes are those that Open has read; it is not changed afterwards.
-	nodes map[*tuple]Node
+	// nodes are those that Open has read, allExtents how many these have together;
+	// neither is changed afterwards.
+	nodes      map[*tuple]Node
+	allExtents int
 }
 
 // Open reads a volume of size bytes: its log, not its files. A volume that is
@@ -149,6 +151,10 @@ func (v *Volume) node(t *tuple) (Node, error) {
 func (v *Volume) extents(t *tuple) ([]extent, error) {
 	if t == nil {
 		return nil, nil
+	}
+	// Files may have the same ones.
+	if v.allExtents += len(t.attributes); v.allExtents > maxValues {
+		return nil, fmt.Errorf("its files have more than %d extents", maxValues)
 	}
 	var all []extent
 	for _, at := range t.names() {
