@@ -122,6 +122,29 @@ func (h home) give(path string) error {
 	return os.Lchown(path, h.UID, h.GID)
 }
 
+// insert puts what create makes at a path into the home of a Firecracker that runs,
+// as its user's. That user may do anything in there, for instance put a link to a
+// file that machines share in the place of what is about to become its own: so that
+// is done before, where it can't get.
+func (h home) insert(name string, create func(path string) error) (err error) {
+	staged := filepath.Join(h.Top, name+".new")
+	if err := os.RemoveAll(staged); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(staged))
+		}
+	}()
+	if err := create(staged); err != nil {
+		return err
+	}
+	if err := h.give(staged); err != nil {
+		return err
+	}
+	return os.Rename(staged, h.path(name))
+}
+
 // usable tells whether a jail can be in dir: it has a program and devices. A dir
 // that is not there yet will be made in the nearest folder above that is.
 func usable(dir string) error {

@@ -45,10 +45,7 @@ func (m *machine) Snapshot(ctx context.Context, to string) error {
 func (m *machine) snapshot(ctx context.Context, to string) (err error) {
 	work := m.home.path(snapshotName)
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	if err := os.Mkdir(work, 0o700); err != nil {
-		return err
-	}
-	if err := m.home.give(work); err != nil {
+	if err := m.home.insert(snapshotName, func(path string) error { return os.Mkdir(path, 0o700) }); err != nil {
 		return err
 	}
 	err = m.client.CreateSnapshot(ctx, api.SnapshotCreate{

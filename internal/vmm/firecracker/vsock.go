@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"time"
 
@@ -72,20 +71,18 @@ func readAnswer(r io.Reader) (string, error) {
 	return "", fmt.Errorf("the answer is longer than %d bytes", maxPortAnswer)
 }
 
-// ListenVsock takes the guest's connections to a port of the host.
+// ListenVsock takes the guest's connections to a port of the host. The socket of a
+// platform that was killed, behind which there is nobody, is replaced.
 func (m *machine) ListenVsock(port uint32) (net.Listener, error) {
-	path := fmt.Sprintf("%s_%d", m.home.path(vsockName), port)
-	// The one of a platform that was killed is left, and nobody is behind it.
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("listen at vsock port %d: %w", port, err)
-	}
-	l, err := api.ListenSocket(path)
-	if err == nil {
-		if err = m.home.give(path); err != nil {
+	var l net.Listener
+	err := m.home.insert(fmt.Sprintf("%s_%d", vsockName, port), func(path string) (err error) {
+		l, err = api.ListenSocket(path)
+		return err
+	})
+	if err != nil {
+		if l != nil {
 			err = errors.Join(err, l.Close())
 		}
-	}
-	if err != nil {
 		return nil, fmt.Errorf("listen at vsock port %d: %w", port, err)
 	}
 	return l, nil

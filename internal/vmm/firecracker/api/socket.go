@@ -26,7 +26,7 @@ func DialSocket(ctx context.Context, path string) (net.Conn, error) {
 }
 
 // ListenSocket makes a unix socket at path. To close the listener leaves it there.
-func ListenSocket(path string) (*net.UnixListener, error) {
+func ListenSocket(path string) (net.Listener, error) {
 	fd, err := unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: filepath.Dir(path), Err: err}
