@@ -55,6 +55,18 @@ func (r *Root) Has(p string) bool {
 	return err == nil
 }
 
+// executable reports whether there is a file at an absolute path that somebody may
+// execute.
+func (r *Root) executable(p string) bool {
+	f, err := r.File(p)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	return err == nil && info.Mode()&0o111 != 0
+}
+
 // Program returns the absolute path of a command: one with a slash begins in
 // the folder dir unless it is absolute, one without is looked up in PATH of an
 // environment.
@@ -69,7 +81,7 @@ func (r *Root) Program(command, dir string, environ []string) (string, error) {
 	}
 	search := searchPath(environ)
 	for folder := range strings.SplitSeq(search, ":") {
-		if p := path.Join(within(dir, folder), command); r.Has(p) {
+		if p := path.Join(within(dir, folder), command); r.executable(p) {
 			return p, nil
 		}
 	}

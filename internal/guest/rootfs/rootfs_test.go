@@ -16,6 +16,9 @@ func TestProgram(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.WriteFile(filepath.Join(dir, "bin/y"), nil, 0o644); err != nil { // no program, though first in PATH
+		t.Fatal(err)
+	}
 	for link, target := range map[string]string{
 		"bin/abs": "/usr/bin/y", "bin/out": "../../../../usr/bin/y", "bin/dir": "/usr", "bin/loop": "loop", "bin/host": "/etc/passwd",
 	} {
