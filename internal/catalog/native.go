@@ -95,6 +95,9 @@ func checkNative(t *table, fn *faas.Function) {
 	if fn.VM != nil && fn.VM.Root != "" && fn.Sandbox != "linux" {
 		t.problem(join("vm", "root"), "root is only for the sandbox linux, not for %q", fn.Sandbox)
 	}
+	if fn.VM != nil && fn.VM.Vsock && fn.Sandbox == "linux" && fn.Health == faas.HealthTCP {
+		t.problem("health", `health = "tcp" can't tell anything by vsock, where the guest's kernel answers; write "http:/path"`)
+	}
 	if fn.VM != nil && fn.VM.Vsock && fn.Sandbox != "linux" {
 		t.problem(join("vm", "vsock"), "vsock is only for the sandbox linux, not for %q", fn.Sandbox)
 	}

@@ -178,7 +178,12 @@ type artifact struct {
 	done  chan struct{}
 	value sandbox.Artifact
 	err   error
+	at    time.Time // when it was made; like the rest, valid once done is closed
 }
+
+// tried is for how long an artifact stays that is of no revision that is served: it
+// may be of one that is being tried.
+const tried = time.Hour
 
 func (l *Launcher) prepare(ctx context.Context, d *driver, rev *faas.Revision) (sandbox.Artifact, error) {
 	l.mu.Lock()
@@ -202,6 +207,7 @@ func (l *Launcher) prepare(ctx context.Context, d *driver, rev *faas.Revision) (
 func (l *Launcher) makeArtifact(ctx context.Context, d *driver, rev *faas.Revision, a *artifact) {
 	defer close(a.done)
 	a.value, a.err = d.Prepare(ctx, rev)
+	a.at = time.Now()
 	if a.err == nil {
 		return
 	}
@@ -235,29 +241,37 @@ func (l *Launcher) Prune(keep []faas.Image, grace time.Duration) error {
 }
 
 // keepArtifacts wants the files of all artifacts, and returns their images. One
-// whose files somebody has removed is forgotten: the next start makes it anew.
+// whose files somebody has removed is forgotten, and made anew by the next start;
+// so is one of a revision that was only tried.
 func (l *Launcher) keepArtifacts() (images []faas.Image, err error) {
 	l.mu.Lock()
-	all := maps.Clone(l.artifacts)
+	all, current := maps.Clone(l.artifacts), l.current
 	l.mu.Unlock()
 	for digest, a := range all {
+		made := a.made()
+		if made != nil && current != nil && !current[digest] && time.Since(a.at) > tried {
+			l.forget(digest, a)
+			continue
+		}
 		images = append(images, a.rev.Image)
-		k, ok := a.made().(sandbox.Keeper)
+		k, ok := made.(sandbox.Keeper)
 		if !ok {
 			continue
 		}
-		keepErr := k.Keep()
-		if keepErr == nil {
-			continue
+		if keepErr := k.Keep(); keepErr != nil {
+			err = errors.Join(err, fmt.Errorf("keep what was prepared for function %q: %w", a.rev.Function.Ref, keepErr))
+			l.forget(digest, a)
 		}
-		err = errors.Join(err, fmt.Errorf("keep what was prepared for function %q: %w", a.rev.Function.Ref, keepErr))
-		l.mu.Lock()
-		if l.artifacts[digest] == a {
-			delete(l.artifacts, digest)
-		}
-		l.mu.Unlock()
 	}
 	return images, err
+}
+
+func (l *Launcher) forget(digest string, a *artifact) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.artifacts[digest] == a {
+		delete(l.artifacts, digest)
+	}
 }
 
 // made returns the artifact, nil while there is none.
@@ -295,6 +309,7 @@ func (l *Launcher) Keep(current []*faas.Revision) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.current = keep
 	for digest, a := range l.artifacts {
 		select {
 		case <-a.done:

@@ -44,6 +44,7 @@ type Launcher struct {
 
 	mu        sync.Mutex
 	artifacts map[string]*artifact // by revision digest
+	current   map[string]bool      // digests of the revisions that are served; nil while that is not known
 
 	undoing sync.WaitGroup
 	closing chan struct{}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/unifaas/unifaas/internal/faas"
@@ -68,6 +69,31 @@ func TestPruneKeepsWhatWasPrepared(t *testing.T) {
 	if err := prune(); err != nil || !slices.Equal(digests(k.pruned), []string{"sha256:other"}) {
 		t.Errorf("of a revision that is gone: pruned but for %q, %v", digests(k.pruned), err)
 	}
+}
+
+// TestPruneOfWhatWasOnlyTried: a deployment that failed is nobody's after a while.
+func TestPruneOfWhatWasOnlyTried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &keeper{Fake: sandboxtest.NewFake(sandboxtest.FakeOptions{})}
+		l := newPlatform(t).launcher(t, k)
+		rev := revision(nil)
+		rev.Image.Digest = "sha256:tried"
+		l.Keep(nil) // nothing is served
+		for _, want := range []int{1, 0} {
+			if want == 1 {
+				if err := l.Prepare(t.Context(), rev); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := l.Prune(nil, 0); err != nil || len(k.pruned) != want {
+				t.Errorf("pruned but for %q, %v, want %d", digests(k.pruned), err, want)
+			}
+			time.Sleep(2 * time.Hour)
+		}
+		if k.made[0].wanted != 1 {
+			t.Errorf("its files were wanted %d times, want once", k.made[0].wanted)
+		}
+	})
 }
 
 func digests(images []faas.Image) (all []string) {

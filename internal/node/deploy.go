@@ -126,7 +126,7 @@ func (s *stage) Try(ctx context.Context, rev *faas.Revision) (func(bool), error)
 		// One for a single use would be stopped by the pool, as is proper for
 		// one of which it can't know whether it was used.
 		if serve && rev.Function.SingleUse == faas.Reuse {
-			s.pool.Adopt(rev, inst)
+			s.pool.Admit(rev, inst)
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTried)

@@ -82,7 +82,7 @@ func (p *preparer) prepare(ctx context.Context, rev *faas.Revision) {
 	if rev.Fallback == nil {
 		return
 	}
-	if err := p.launcher.Prepare(ctx, rev.Fallback); err != nil {
+	if err := p.launcher.Prepare(ctx, rev.Fallback); err != nil && ctx.Err() == nil {
 		p.logger.Warn("function has no fallback: it does not work here", "function", name, "fallback", rev.Fallback.Function.Sandbox, "err", err)
 	}
 }

@@ -2,7 +2,6 @@ package nanos
 
 import (
 	"fmt"
-	"path"
 
 	"github.com/unifaas/unifaas/internal/guest/rootfs"
 	"github.com/unifaas/unifaas/internal/image/closure"
@@ -21,14 +20,14 @@ func findProgram(dir, command, workDir string, environ []string) (string, error)
 	if err != nil {
 		return "", err
 	}
-	if err := checkProgram(root, p); err != nil {
+	if err := checkProgram(root, p, environ); err != nil {
 		return "", fmt.Errorf("program %q: %w", p, err)
 	}
 	return p, nil
 }
 
 // checkProgram tells whether the kernel can run a file.
-func checkProgram(root *rootfs.Root, name string) error {
+func checkProgram(root *rootfs.Root, name string, environ []string) error {
 	f, err := root.File(name)
 	if err != nil {
 		return err
@@ -46,5 +45,9 @@ func checkProgram(root *rootfs.Root, name string) error {
 	case !root.Has(needs.Interpreter):
 		return fmt.Errorf("it is linked dynamically, and its root file system has no %q; link it statically, or use an image that has its libraries", needs.Interpreter)
 	}
-	return root.CheckLinked(needs, path.Dir(name))
+	real, err := root.Name(f)
+	if err != nil {
+		return err
+	}
+	return root.CheckLinked(needs, real, environ)
 }

@@ -21,10 +21,12 @@ func TestFindProgram(t *testing.T) {
 	put(t, rootfs, "dynamic", elftest.File{Machine: elf.EM_X86_64, Interp: "/lib64/ld.so"}.Bytes(t))
 	put(t, rootfs, "with-libraries", elftest.File{Machine: elf.EM_X86_64, Interp: "/lib/ld.so"}.Bytes(t))
 	put(t, rootfs, "usr/lib/ld.so", program)
+	put(t, rootfs, "opt/bin/p", elftest.File{Machine: elf.EM_X86_64, Interp: "/lib/ld.so", Needed: []string{"libp.so"}, RunPath: "$ORIGIN/../lib"}.Bytes(t))
+	put(t, rootfs, "opt/lib/libp.so", program)
 	put(t, rootfs, "needs-c", elftest.File{Machine: elf.EM_X86_64, Interp: "/lib/ld.so", Needed: []string{"libc.so.6"}}.Bytes(t))
 	put(t, rootfs, "object", elftest.File{Machine: elf.EM_X86_64, Type: elf.ET_REL}.Bytes(t))
 	put(t, rootfs, "library", elftest.File{Machine: elf.EM_X86_64, Type: elf.ET_DYN, Library: true}.Bytes(t))
-	for name, target := range map[string]string{"bin": "usr/bin", "lib": "/usr/lib", "loop": "loop", "up": "../../../usr/bin/f", "out": "/etc/passwd"} {
+	for name, target := range map[string]string{"bin": "usr/bin", "lib": "/usr/lib", "loop": "loop", "linked": "/opt/bin/p", "up": "../../../usr/bin/f", "out": "/etc/passwd"} {
 		if err := os.Symlink(target, filepath.Join(rootfs, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -44,6 +46,7 @@ func TestFindProgram(t *testing.T) {
 		{command: "/text", err: "no ELF file"},
 		{command: "/arm", err: "EM_AARCH64"},
 		{command: "/dynamic", err: `no "/lib64/ld.so"; link it statically`},
+		{command: "/linked", want: "/linked"},
 		{command: "/needs-c", err: "it needs libc.so.6, which the image does not have"},
 		{command: "/object", err: "no program, but of type ET_REL"},
 		{command: "/library", err: "it is a library"},

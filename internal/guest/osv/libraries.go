@@ -17,13 +17,13 @@ var supplied = []string{
 // searched are the folders in which OSv looks for others.
 var searched = []string{"/", "/usr/lib"}
 
-// checkOwn looks for what a program in the folder dir needs that OSv links
+// checkOwn looks for what the program at an absolute path needs that OSv links
 // itself.
-func (r root) checkOwn(n closure.Needs, dir string, isGo bool) error {
+func (r root) checkOwn(n closure.Needs, program string, isGo bool) error {
 	if isGo {
 		return errors.New("it is a dynamically linked Go program, for which the image has no dynamic linker; build it with CGO_ENABLED=0 and without -buildmode=pie")
 	}
-	if missing := r.Missing(n, dir, searched, supplied); len(missing) > 0 {
+	if missing := r.Missing(n, program, searched, supplied); len(missing) > 0 {
 		return fmt.Errorf("it needs %s, which OSv looks for in %s and does not find there; put them there by [files] or in the image, or the program's own dynamic linker, or link it statically",
 			strings.Join(missing, ", "), strings.Join(searched, " and "))
 	}

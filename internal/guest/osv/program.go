@@ -33,15 +33,15 @@ func (p *program) argv(arguments []string) []string {
 	return argv
 }
 
-// check tells whether the program at p can run on OSv with that kernel. Its
-// errors say what would.
-func (r root) check(p string, l *Loader) (*program, error) {
+// check tells whether the program at p can run on OSv with that kernel and that
+// environment. Its errors say what would.
+func (r root) check(p string, l *Loader, environ []string) (*program, error) {
 	f, err := r.File(p)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	prog, err := r.examine(f, l)
+	prog, err := r.examine(f, l, environ)
 	if err != nil {
 		return nil, fmt.Errorf("program %q: %w", p, err)
 	}
@@ -53,7 +53,7 @@ func (r root) check(p string, l *Loader) (*program, error) {
 }
 
 // examine tells how the program in f is run.
-func (r root) examine(f *os.File, l *Loader) (*program, error) {
+func (r root) examine(f *os.File, l *Loader, environ []string) (*program, error) {
 	file, err := rootfs.ReadProgram(f)
 	if err != nil {
 		return nil, err
@@ -73,9 +73,9 @@ func (r root) examine(f *os.File, l *Loader) (*program, error) {
 		return nil, fmt.Errorf("it is statically linked, which OSv %s does not run; take a newer kernel, or link it dynamically", l.Version)
 	case interpreter != "" && l.Static && r.Has(interpreter):
 		prog.interpreter = interpreter
-		err = r.CheckLinked(needs, path.Dir(f.Name()))
+		err = r.CheckLinked(needs, f.Name(), environ)
 	case interpreter != "":
-		err = r.checkOwn(needs, path.Dir(f.Name()), linkedByGo(file, needs))
+		err = r.checkOwn(needs, f.Name(), linkedByGo(file, needs))
 	}
 	if err == nil && linkedByGo(file, needs) {
 		prog.edits, err = prefault(file, f)

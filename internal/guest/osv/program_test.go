@@ -45,6 +45,7 @@ func TestCheck(t *testing.T) {
 	for name, c := range map[string]struct {
 		files       map[string][]byte
 		loader      *Loader
+		environ     []string
 		interpreter string
 		fault       string // "" wants none
 	}{
@@ -76,6 +77,16 @@ func TestCheck(t *testing.T) {
 		"its dynamic linker may know": {
 			files: map[string][]byte{"f": needsC, "lib64/ld-linux-x86-64.so.2": static, "etc/ld.so.cache": nil}, interpreter: linker,
 		},
+		"its dynamic linker is told": {
+			files: map[string][]byte{"f": needsC, "lib64/ld-linux-x86-64.so.2": static}, environ: []string{"LD_LIBRARY_PATH=/opt"}, interpreter: linker,
+		},
+		"as its program's": {
+			files: map[string][]byte{
+				"f":           file(elftest.File{Interp: linker, Needed: []string{"libz.so"}, RPath: "${ORIGIN}/own"}),
+				"own/libz.so": file(elftest.File{Needed: []string{"liby.so"}}),
+				"own/liby.so": static, "lib64/ld-linux-x86-64.so.2": static,
+			}, interpreter: linker,
+		},
 		"beside the program": {
 			files: map[string][]byte{
 				"f": file(elftest.File{Interp: linker, Needed: []string{"libz.so"}, RunPath: "$ORIGIN/own"}), "own/libz.so": static, "lib64/ld-linux-x86-64.so.2": static,
@@ -87,7 +98,7 @@ func TestCheck(t *testing.T) {
 			if c.loader == nil {
 				c.loader = present
 			}
-			prog, err := r.check("/f", c.loader)
+			prog, err := r.check("/f", c.loader, c.environ)
 			switch {
 			case c.fault == "" && err != nil, c.fault != "" && (err == nil || !strings.Contains(err.Error(), c.fault)):
 				t.Errorf("got %v, want %q", err, c.fault)
@@ -124,7 +135,7 @@ func TestPrefault(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer r.Close()
-			prog, err := root{r}.check("/f", present)
+			prog, err := root{r}.check("/f", present, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -121,7 +121,7 @@ func planOf(rev *faas.Revision, l *Loader) (*Command, *program, error) {
 	// OSv opens the file that argv[0] names.
 	p, err := in.Program(argv[0], c.Dir, c.Env)
 	if err == nil {
-		prog, err = in.check(p, l)
+		prog, err = in.check(p, l, c.Env)
 	}
 	if err != nil {
 		return nil, nil, faas.Errorf(faas.KindInvalid, "function %q: %w", ref, err)

@@ -189,6 +189,10 @@ type Needs struct {
 	Folders     []string // where to look first; $ORIGIN is the file's own folder
 }
 
+// Search returns the folders in which what the file at a path needs is looked for
+// first, by a dynamic linker of x86-64.
+func (n Needs) Search(path string) []string { return expandAll(n.Folders, path, elf.EM_X86_64) }
+
 // ReadNeeds reads what an ELF file needs, from its program headers.
 func ReadNeeds(r io.ReaderAt) (Needs, error) {
 	o, err := readObject(r)

@@ -56,32 +56,39 @@ func (m *machine) snapshot(ctx context.Context, to string) (err error) {
 	if err != nil {
 		return err
 	}
+	// Firecracker's user may put anything in its place, a link to another folder, too.
+	dir, err := os.OpenFile(work, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
 	for _, name := range []string{stateName, memoryName} {
-		if err := takeOut(filepath.Join(work, name), filepath.Join(to, name)); err != nil {
+		if err := takeOut(dir, name, filepath.Join(to, name)); err != nil {
 			return errors.Join(err, os.RemoveAll(filepath.Join(to, stateName)), os.RemoveAll(filepath.Join(to, memoryName)))
 		}
 	}
 	return nil
 }
 
-// takeOut moves a file that Firecracker has written, and makes it this
+// takeOut moves a file that Firecracker has written in a folder, and makes it this
 // process's own, that others may read and nobody may write: machines under
 // other users are made of it. Its folder decides who can reach it.
-func takeOut(from, to string) error {
-	// Firecracker's user could have put anything in its place.
-	f, err := os.OpenFile(from, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+func takeOut(dir *os.File, name, to string) error {
+	// Nor can what has the name be trusted.
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return &os.PathError{Op: "open", Path: filepath.Join(dir.Name(), name), Err: err}
 	}
+	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%q is no file", from)
+		return fmt.Errorf("%q is no file", name)
 	}
-	err = os.Rename(from, to)
+	err = unix.Renameat(int(dir.Fd()), name, unix.AT_FDCWD, to)
 	if errors.Is(err, unix.EXDEV) {
 		return copyOut(f, to)
 	}

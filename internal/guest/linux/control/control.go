@@ -142,24 +142,36 @@ func (g *Guest) Close() error {
 	return err
 }
 
+// maxConns is how many connections a guest may have: one that counts, and what is
+// left of those before. A function that can't be told from its first process
+// could have as many as there are descriptors.
+const maxConns = 4
+
+// acceptPause is how long it is waited for a shortage to pass, of descriptors for
+// instance.
+const acceptPause = 100 * time.Millisecond
+
 // accept takes one connection after the other. Who is connected and says
 // nothing is in nobody's way: each has a goroutine of its own, and a new Hello
 // ends the connection before it.
 func (g *Guest) accept() {
 	for {
 		conn, err := g.ln.Accept()
-		if err != nil {
-			return // closed
+		if errors.Is(err, net.ErrClosed) {
+			return
 		}
-		if err := g.check(conn.RemoteAddr()); err != nil {
+		if err != nil {
+			g.note(err)
+			time.Sleep(acceptPause)
+			continue
+		}
+		if err := errors.Join(g.check(conn.RemoteAddr()), g.enter(conn)); err != nil {
 			g.note(err)
 			_ = conn.Close()
 			continue
 		}
 		g.served.Go(func() {
-			if g.enter(conn) {
-				g.note(g.hear(conn))
-			}
+			g.note(g.hear(conn))
 			g.leave(conn)
 			_ = conn.Close()
 		})
@@ -248,11 +260,17 @@ func (g *Guest) adopt(conn net.Conn) bool {
 }
 
 // enter notes a connection, so that Close ends it.
-func (g *Guest) enter(conn net.Conn) bool {
+func (g *Guest) enter(conn net.Conn) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.closed {
+		return net.ErrClosed
+	}
+	if len(g.conns) >= maxConns {
+		return fmt.Errorf("the guest has %d connections already", maxConns)
+	}
 	g.conns[conn] = true
-	return !g.closed
+	return nil
 }
 
 func (g *Guest) leave(conn net.Conn) {

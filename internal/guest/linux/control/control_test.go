@@ -200,3 +200,36 @@ func TestNotConnected(t *testing.T) {
 		t.Error("nobody is told")
 	}
 }
+
+// TestConnectionsHaveAnEnd has a guest make one after the other and say nothing: it
+// gets a few, and is heard again once those are gone.
+func TestConnectionsHaveAnEnd(t *testing.T) {
+	w := listen(t, nil)
+	var open []net.Conn
+	for range 20 {
+		open = append(open, w.dial(t))
+	}
+	refused := 0
+	for _, conn := range open[4:] {
+		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := conn.Read(make([]byte, 1)); err != nil && !os.IsTimeout(err) {
+			refused++
+		}
+	}
+	if refused != len(open)-4 {
+		t.Errorf("%d of %d were refused, want all but 4", refused, len(open))
+	}
+	for _, conn := range open {
+		_ = conn.Close()
+	}
+	// The host may not have seen their end yet.
+	for began := time.Now(); time.Since(began) < 10*time.Second; time.Sleep(10 * time.Millisecond) {
+		w.dial(t, hello(nil))
+		select {
+		case <-w.Up():
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	t.Errorf("it is not heard any more: %v", w.Failure())
+}

@@ -76,9 +76,10 @@ func (l *link) byTCP(m *machine) (err error) {
 	return unix.Connect(l.fd, &unix.SockaddrInet4{Addr: m.instance.Gateway, Port: m.instance.Control})
 }
 
-// byVsock connects to the host. It can't tell the first process from the
-// function, which could say of itself what is not so: that it is ready, or has
-// ended. It would be believed, to nobody's harm but its own.
+// byVsock connects to the host, which can't tell the first process from the
+// function by that. The function could say of itself what is not so, that it is
+// ready or has ended, or keep its first process from being heard: to nobody's
+// harm but its own.
 func (l *link) byVsock(m *machine) (err error) {
 	if l.fd, err = unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
 		return err

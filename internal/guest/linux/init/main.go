@@ -5,7 +5,7 @@
 //
 // It is embedded in the platform's binary. Guests are often emulated, where
 // each of its milliseconds takes ten: it links little, does all of its work in
-// one thread, and asks the kernel directly.
+// one thread but the relay's (relay.go), and asks the kernel directly.
 package main
 
 import (

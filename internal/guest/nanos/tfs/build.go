@@ -70,6 +70,9 @@ func (b *Builder) allocate(sectors int64) (int64, error) {
 
 // end ends a record.
 func (b *Builder) end() error {
+	if b.values > maxValues {
+		return fmt.Errorf("a volume with more than %d values, ten for each file, is more than its kernel can be expected to read", maxValues)
+	}
 	err := b.log.record(b.out)
 	b.out = b.out[:0]
 	return err

@@ -83,6 +83,7 @@ func TestManyTuples(t *testing.T) {
 				b.name("a")
 			}
 			b.string("")
+			b.values = 0 // the writer has the same bound
 			if err := b.end(); err != nil {
 				return err
 			}
@@ -134,4 +135,26 @@ func TestSharedExtents(t *testing.T) {
 	if _, err := Open(f, size); err == nil || !strings.Contains(err.Error(), "extents") {
 		t.Errorf("got %.200v", err)
 	}
+}
+
+// TestTooManyFiles is refused by the writer, since no reader would take it.
+func TestTooManyFiles(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "volume")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b, top, err := NewBuilder(f, 0, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range maxValues {
+		if _, err := b.MakeFolder(top, strconv.Itoa(n)); err != nil {
+			if !strings.Contains(err.Error(), "more than") || n < 500_000 {
+				t.Errorf("after %d folders: %v", n, err)
+			}
+			return
+		}
+	}
+	t.Error("there was no end")
 }

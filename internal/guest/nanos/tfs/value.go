@@ -43,6 +43,8 @@ type encoder struct {
 	known map[string]uint64 // numbers of names that somebody else has written; not changed
 	names map[string]uint64 // numbers of names that were written here
 	last  uint64            // number
+	// values are how many were written, as the reader counts them.
+	values int
 }
 
 func (e *encoder) name(name string) {
@@ -61,6 +63,7 @@ func (e *encoder) name(name string) {
 }
 
 func (e *encoder) string(s string) {
+	e.values++
 	e.out = appendHeader(e.out, true, typeString, uint64(len(s)))
 	e.out = append(e.out, s...)
 }
@@ -73,6 +76,7 @@ func (e *encoder) number(n int64) {
 
 // open begins a new tuple of so many attributes and returns its number.
 func (e *encoder) open(attributes int) uint64 {
+	e.values++
 	e.out = appendHeader(e.out, true, typeTuple, uint64(attributes))
 	e.last++
 	return e.last
@@ -80,6 +84,7 @@ func (e *encoder) open(attributes int) uint64 {
 
 // more begins further attributes of a tuple that is there.
 func (e *encoder) more(tuple uint64, attributes int) {
+	e.values++
 	e.out = appendHeader(e.out, false, typeTuple, uint64(attributes))
 	e.out = appendVarint(e.out, tuple)
 }
