@@ -133,7 +133,8 @@ func everythingKnown() []known {
 		{key: key("alloc", "attempt=second"), want: takes(workTakes)},
 		{key: key("read", "attempt=first"), want: takes(workTakes)},
 		{key: key("unzip", ""), want: takes(workTakes)},
-		{key: key("burst", "instances=10"), want: burst},
+		// What the platform itself does for three starts in a row is in it.
+		{key: key("burst", "instances=10"), want: burst, tolerance: 0.08},
 		{key: key("warm", "kind=faas"), want: takes(helloTakes)},
 		{key: metric(key("warm", "kind=faas"), "open loop"), want: takes(helloTakes)},
 		{key: key("stability", "kind=soak"), want: takes(helloTakes)},
