@@ -74,13 +74,13 @@ func (g *group) play(draining, standIn bool) (fx effects) {
 // already, when it is single-use: at once, or at the end of its keepalive if
 // that is how its function wants it. Before the first SetRevisions every
 // revision counts as current.
-func (p *Pool) Adopt(rev *faas.Revision, inst sandbox.Instance) { p.take(rev, inst, true) }
+func (p *Pool) Adopt(rev *faas.Revision, inst sandbox.Instance) { p.add(rev, inst, true) }
 
 // Admit adds an instance that was started elsewhere just now and has served nothing.
 // It is as Adopt otherwise.
-func (p *Pool) Admit(rev *faas.Revision, inst sandbox.Instance) { p.take(rev, inst, false) }
+func (p *Pool) Admit(rev *faas.Revision, inst sandbox.Instance) { p.add(rev, inst, false) }
 
-func (p *Pool) take(rev *faas.Revision, inst sandbox.Instance, adopted bool) {
+func (p *Pool) add(rev *faas.Revision, inst sandbox.Instance, adopted bool) {
 	g := p.lock(rev)
 	i := newInstance(g, inst, time.Now())
 	i.adopted, i.spent = adopted, rev.Function.SingleUse != faas.Reuse

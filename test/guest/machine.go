@@ -22,7 +22,9 @@ type machine struct {
 	kernel, initial string // files
 	disk            string // raw image, "" for none
 	console         string // file for what the kernel says
-	memory, cpus    int    // MiB; processors
+	memory          int    // MiB
+	cpus            int    // processors; 0 is as many as suit it
+	nested          bool   // all that runs in it are machines
 	tscKHz          int    // see arguments
 }
 
@@ -103,6 +105,19 @@ func read(r io.Reader, handle func(job.Event)) error {
 	return lines.Err()
 }
 
+// processors returns how many the machine has. Those that are emulated run side by
+// side, and where there are machines in it, what one does for them is lost to
+// another at times: it stands still, or a guest in it starts anew.
+func (m machine) processors(accel string) int {
+	switch {
+	case m.cpus > 0:
+		return m.cpus
+	case m.nested && accel == "tcg":
+		return 1
+	}
+	return 2
+}
+
 func (m machine) arguments(accel string) []string {
 	cmdline := "console=ttyS0 quiet panic=-1 rdinit=/init cgroup_no_v1=all"
 	cpu := "host"
@@ -115,7 +130,7 @@ func (m machine) arguments(accel string) []string {
 		}
 	}
 	arguments := []string{
-		"-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", strconv.Itoa(m.cpus), "-m", strconv.Itoa(m.memory),
+		"-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", strconv.Itoa(m.processors(accel)), "-m", strconv.Itoa(m.memory),
 		"-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot",
 		"-serial", "file:" + m.console, "-serial", "stdio",
 		"-kernel", m.kernel, "-initrd", m.initial, "-append", cmdline,

@@ -55,7 +55,7 @@ func samples(t testing.TB) map[string]string {
 		},
 		"disk of Nanos (TFS)": func(f *os.File) error {
 			return disk.Write(f, disk.Spec{
-				Loader: filepath.Join(release, "boot.img"), Kernel: filepath.Join(release, "kernel.img"),
+				Loader: nanostest.Open(t, filepath.Join(release, "boot.img")), Kernel: nanostest.Open(t, filepath.Join(release, "kernel.img")),
 				Root: tfs.Options{Attributes: tfs.Tuple{{Name: "program", Value: "/d/f"}, {Name: "arguments", Value: tfs.List("a", "b")}}},
 				Fill: func(b *tfs.Builder, root tfs.Folder) error { return b.AddTree(t.Context(), root, tfs.Tree{Dir: tree}) },
 			})

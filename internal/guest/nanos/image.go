@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -80,9 +79,8 @@ func write(ctx context.Context, w *os.File, rootfs string, p *plan, set *assets.
 		return faas.Errorf(faas.KindUnavailable, "kernel of Nanos: %w", err)
 	}
 	defer func() { _ = kernel.Close() }()
-	path := func(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 	return disk.Write(w, disk.Spec{
-		Loader: path(loader), Kernel: path(kernel), Root: o,
+		Loader: loader, Kernel: kernel, Root: o,
 		Fill: func(b *tfs.Builder, root tfs.Folder) error {
 			return b.AddTree(ctx, root, tfs.Tree{Dir: rootfs, Directories: append(oci.MountPoints(), p.Dir)})
 		},

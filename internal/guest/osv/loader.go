@@ -32,7 +32,7 @@ func Assets() assets.Kind {
 
 // A Loader is OSv's kernel.
 type Loader struct {
-	Path    string
+	content []byte
 	Digest  string // "sha256:..." of the file
 	Version string // as it says when it boots, for instance "v0.57.0"; "" when it is not told
 	// Static says that it runs statically linked programs, and dynamically
@@ -56,7 +56,7 @@ func ReadLoader(set *assets.Set) (*Loader, error) {
 		return nil, fmt.Errorf("read OSv kernel %q: %w", path, err)
 	}
 	sum := sha256.Sum256(data)
-	l.Path, l.Digest = path, "sha256:"+hex.EncodeToString(sum[:])
+	l.content, l.Digest = data, "sha256:"+hex.EncodeToString(sum[:])
 	return l, nil
 }
 

@@ -212,12 +212,35 @@ func (p *Parent) Remove(ctx context.Context, group *Group) error {
 	if err := group.Remove(ctx); err != nil {
 		return err
 	}
+	return p.tidy(group.layout, group.parent)
+}
+
+// tidy removes a parent without groups.
+func (p *Parent) tidy(l Layout, parent string) error {
 	// Held by others, it is in use: whoever is last removes it.
 	if !p.using.TryLock() {
 		return nil
 	}
 	defer p.using.Unlock()
-	return group.layout.RemoveParent(group.parent)
+	return l.RemoveParent(parent)
+}
+
+// Sweep removes the groups, whoever made them, that known does not name, and the
+// parent when that leaves none: a platform that is killed at the wrong moment leaves
+// it empty. See [Parent.Remove].
+func (p *Parent) Sweep(ctx context.Context, known map[string]bool) error {
+	l, err := p.layout()
+	if err != nil {
+		return err
+	}
+	names, err := l.Names(p.name)
+	errs := []error{err}
+	for _, name := range names {
+		if !known[name] {
+			errs = append(errs, p.Remove(ctx, l.At(p.name, name)))
+		}
+	}
+	return errors.Join(append(errs, p.tidy(l, p.name))...)
 }
 
 // Record returns what to write down of the group name before it is made, so
@@ -249,13 +272,4 @@ func (p *Parent) Open(recorded string) (*Group, error) {
 	}
 	l.V2 = filepath.Clean(base)
 	return l.At(parent, name), nil
-}
-
-// Names returns the names of the groups that exist, whoever made them.
-func (p *Parent) Names() ([]string, error) {
-	l, err := p.layout()
-	if err != nil {
-		return nil, err
-	}
-	return l.Names(p.name)
 }

@@ -39,8 +39,42 @@ func TestParentKeepsOnlySuccess(t *testing.T) {
 	if calls != 3 {
 		t.Errorf("the hierarchies were read %d times, want 3", calls)
 	}
-	if names, err := p.Names(); err != nil || len(names) > 0 {
+	if names, err := l.Names(p.name); err != nil || len(names) > 0 {
 		t.Errorf("after the trial: got %v, %v", names, err)
+	}
+}
+
+// TestSweep leaves what is known, and no parent without groups.
+func TestSweep(t *testing.T) {
+	l := realLayout(t)
+	p := NewParent(parentOf(t))
+	for _, name := range []string{"known", "lost"} {
+		if _, err := p.Create(name, Limits{Memory: 1 << 20, Pids: 2}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Sweep(t.Context(), map[string]bool{"known": true}); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := l.Names(p.name); err != nil || !slices.Equal(names, []string{"known"}) {
+		t.Errorf("left are %q, %v", names, err)
+	}
+	if err := p.Sweep(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	// As one that was killed leaves it: made, and nothing in it yet.
+	for _, dir := range l.folders() {
+		if err := os.Mkdir(filepath.Join(dir, p.name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Sweep(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range l.folders() {
+		if _, err := os.Stat(filepath.Join(dir, p.name)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the parent in %q is left: %v", dir, err)
+		}
 	}
 }
 

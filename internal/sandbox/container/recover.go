@@ -95,21 +95,7 @@ func (i *instance) takeOver() error {
 // known: remains of a platform whose records are lost. It is for start-up,
 // before instances are started.
 func (d *Driver) Sweep(ctx context.Context, known map[string]bool) error {
-	errs := []error{d.sweepProcesses(ctx, known)}
-	names, err := d.groups.Names()
-	errs = append(errs, err)
-	for _, name := range names {
-		if known[name] {
-			continue
-		}
-		group, err := d.groups.Open(name)
-		if err == nil {
-			err = d.groups.Remove(ctx, group)
-		}
-		errs = append(errs, err)
-	}
-	errs = append(errs, sweepProbes(d.host.RunDir))
-	return errors.Join(errs...)
+	return errors.Join(d.sweepProcesses(ctx, known), d.groups.Sweep(ctx, known), sweepProbes(d.host.RunDir))
 }
 
 // sweepProcesses kills instances of this node that have no cgroup to find

@@ -96,23 +96,7 @@ func (i *instance) runs(ctx context.Context) bool {
 // known: remains of a platform whose records are lost. It is for start-up,
 // before instances are started.
 func (d *Driver) Sweep(ctx context.Context, known map[string]bool) error {
-	return errors.Join(d.sweepProcesses(ctx, known), d.sweepGroups(ctx, known), d.images.sweep(), sweepProbes(d.host.RunDir))
-}
-
-func (d *Driver) sweepGroups(ctx context.Context, known map[string]bool) error {
-	names, err := d.groups.Names()
-	errs := []error{err}
-	for _, name := range names {
-		if known[name] {
-			continue
-		}
-		group, err := d.groups.Open(name)
-		if err == nil {
-			err = d.groups.Remove(ctx, group)
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+	return errors.Join(d.sweepProcesses(ctx, known), d.groups.Sweep(ctx, known), d.images.sweep(), sweepProbes(d.host.RunDir))
 }
 
 // sweepProcesses kills sandboxes of this node that have no cgroup to find

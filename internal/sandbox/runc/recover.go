@@ -108,7 +108,8 @@ func (d *Driver) recordedRuntime(name string) *ociRuntime {
 // known: remains of a platform whose records are lost. It is for start-up,
 // before instances are started.
 func (d *Driver) Sweep(ctx context.Context, known map[string]bool) error {
-	errs := []error{d.sweepGroups(ctx, known)}
+	// Processes go first, so that nothing is running any more of the containers.
+	errs := []error{d.groups.Sweep(ctx, known)}
 	runtimes, err := readDir(d.runtimesDir())
 	errs = append(errs, err)
 	for _, folder := range runtimes {
@@ -125,24 +126,6 @@ func (d *Driver) Sweep(ctx context.Context, known map[string]bool) error {
 		}
 	}
 	return errors.Join(append(errs, d.sweepRuntimeGroups(known), sweepProbes(d.host.RunDir))...)
-}
-
-// sweepGroups kills and removes groups, whoever's; their processes go first,
-// so that nothing is running any more of the containers.
-func (d *Driver) sweepGroups(ctx context.Context, known map[string]bool) error {
-	names, err := d.groups.Names()
-	errs := []error{err}
-	for _, name := range names {
-		if known[name] {
-			continue
-		}
-		group, err := d.groups.Open(name)
-		if err == nil {
-			err = d.groups.Remove(ctx, group)
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }
 
 func (d *Driver) sweepContainer(ctx context.Context, runtime, id string) error {

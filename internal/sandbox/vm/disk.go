@@ -27,11 +27,16 @@ type spareRoom struct {
 	dir string
 
 	mu     sync.Mutex
-	ready  map[source][]string // paths of copies
-	wanted map[source]time.Time
-	making map[source]bool
+	all    map[source]*copies
 	closed bool
 	makers sync.WaitGroup
+}
+
+// copies are those of one disk.
+type copies struct {
+	ready  []string // paths
+	making bool
+	wanted time.Time
 }
 
 // A source is a disk of which there are copies: one that the operator has replaced
@@ -52,7 +57,7 @@ func sourceOf(path string) (source, error) {
 }
 
 func newSpareRoom(dir string) *spareRoom {
-	return &spareRoom{dir: dir, ready: map[source][]string{}, wanted: map[source]time.Time{}, making: map[source]bool{}}
+	return &spareRoom{dir: dir, all: map[source]*copies{}}
 }
 
 // spare begins the name of a copy that nobody has taken.
@@ -67,15 +72,20 @@ func (r *spareRoom) want(path string) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.wanted[s] = time.Now()
-	if r.closed || r.making[s] || len(r.ready[s]) >= sparesAhead {
+	c := r.all[s]
+	if c == nil {
+		c = &copies{}
+		r.all[s] = c
+	}
+	c.wanted = time.Now()
+	if r.closed || c.making || len(c.ready) >= sparesAhead {
 		return
 	}
-	r.making[s] = true
-	r.makers.Go(func() { r.fill(s) })
+	c.making = true
+	r.makers.Go(func() { r.fill(s, c) })
 }
 
-func (r *spareRoom) fill(s source) {
+func (r *spareRoom) fill(s source, c *copies) {
 	for {
 		path, err := r.make(s.path)
 		if now, lookErr := sourceOf(s.path); err == nil && now != s { // it was replaced meanwhile
@@ -83,10 +93,10 @@ func (r *spareRoom) fill(s source) {
 		}
 		r.mu.Lock()
 		if err == nil {
-			r.ready[s] = append(r.ready[s], path)
+			c.ready = append(c.ready, path)
 		}
-		if err != nil || r.closed || len(r.ready[s]) >= sparesAhead {
-			r.making[s] = false
+		if err != nil || r.closed || len(c.ready) >= sparesAhead {
+			c.making = false
 			r.mu.Unlock()
 			return
 		}
@@ -121,10 +131,12 @@ func (r *spareRoom) one(ctx context.Context, disk string) (string, error) {
 		return "", err
 	}
 	r.mu.Lock()
-	if all := r.ready[s]; len(all) > 0 {
-		r.ready[s] = all[:len(all)-1]
+	if c := r.all[s]; c != nil && len(c.ready) > 0 {
+		last := len(c.ready) - 1
+		path := c.ready[last]
+		c.ready = c.ready[:last]
 		r.mu.Unlock()
-		return all[len(all)-1], nil
+		return path, nil
 	}
 	r.mu.Unlock()
 	return r.make(disk)
@@ -171,14 +183,15 @@ func (r *spareRoom) release(prefix string) error {
 func (r *spareRoom) sweep(known func(name string) bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	mine := map[string]bool{}
-	for _, all := range r.ready {
-		for _, path := range all {
+	mine, making := map[string]bool{}, false
+	for _, c := range r.all {
+		making = making || c.making
+		for _, path := range c.ready {
 			mine[filepath.Base(path)] = true
 		}
 	}
 	return r.remove(func(name string) bool {
-		return !mine[name] && !known(name) && !(strings.HasPrefix(name, spare) && len(r.making) > 0)
+		return !mine[name] && !known(name) && !(strings.HasPrefix(name, spare) && making)
 	})
 }
 
@@ -206,17 +219,23 @@ func (r *spareRoom) prune(grace time.Duration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var errs []error
-	for s, at := range r.wanted {
-		if r.making[s] || time.Since(at) <= grace {
+	for s, c := range r.all {
+		if c.making || time.Since(c.wanted) <= grace {
 			continue
 		}
-		for _, path := range r.ready[s] {
-			errs = append(errs, os.Remove(path))
-		}
-		delete(r.ready, s)
-		delete(r.wanted, s)
-		delete(r.making, s)
+		errs = append(errs, c.remove())
+		delete(r.all, s)
 	}
+	return errors.Join(errs...)
+}
+
+// remove removes the copies that are ready.
+func (c *copies) remove() error {
+	var errs []error
+	for _, path := range c.ready {
+		errs = append(errs, os.Remove(path))
+	}
+	c.ready = nil
 	return errors.Join(errs...)
 }
 
@@ -229,12 +248,9 @@ func (r *spareRoom) close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var errs []error
-	for _, all := range r.ready {
-		for _, path := range all {
-			errs = append(errs, os.Remove(path))
-		}
+	for _, c := range r.all {
+		errs = append(errs, c.remove())
 	}
-	r.ready = map[source][]string{}
 	return errors.Join(errs...)
 }
 

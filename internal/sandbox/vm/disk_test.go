@@ -33,16 +33,16 @@ func TestSparesOfFormerDisksGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	room.mu.Lock()
-	room.wanted[s] = time.Now().Add(-2 * time.Hour)
+	room.all[s].wanted = time.Now().Add(-2 * time.Hour)
 	room.mu.Unlock()
-	if n := copies(t, room); n != 2*sparesAhead {
+	if n := count(t, room); n != 2*sparesAhead {
 		t.Fatalf("%d copies, want %d", n, 2*sparesAhead)
 	}
 	for _, grace := range []time.Duration{time.Hour, 0} {
 		if err := room.prune(grace); err != nil {
 			t.Fatal(err)
 		}
-		if n := copies(t, room); n != sparesAhead {
+		if n := count(t, room); n != sparesAhead {
 			t.Errorf("grace %v: %d copies are left, want %d", grace, n, sparesAhead)
 		}
 	}
@@ -83,7 +83,7 @@ func TestSparesOfAReplacedDisk(t *testing.T) {
 	}
 }
 
-func copies(t *testing.T, r *spareRoom) int {
+func count(t *testing.T, r *spareRoom) int {
 	t.Helper()
 	entries, err := os.ReadDir(r.dir)
 	if err != nil {

@@ -126,21 +126,8 @@ func (i *instance) takeOver(ctx context.Context, st state, rec sandbox.Record) e
 // known: remains of a platform whose records are lost. It is for start-up,
 // before instances are started.
 func (d *Driver) Sweep(ctx context.Context, known map[string]bool) error {
-	names, err := d.groups.Names()
-	errs := []error{err}
-	for _, name := range names {
-		if known[name] {
-			continue
-		}
-		group, err := d.groups.Open(name)
-		if err == nil {
-			err = d.groups.Remove(ctx, group)
-		}
-		errs = append(errs, err)
-	}
-	errs = append(errs, d.disks.sweep(func(name string) bool {
+	return errors.Join(d.groups.Sweep(ctx, known), d.disks.sweep(func(name string) bool {
 		id, _, _ := strings.Cut(name, ".")
 		return known[id]
 	}))
-	return errors.Join(errs...)
 }

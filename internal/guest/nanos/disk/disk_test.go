@@ -32,7 +32,7 @@ func write(t testing.TB, to string, kernel []byte, program string) {
 	}
 	defer f.Close()
 	err = disk.Write(f, disk.Spec{
-		Loader: file(t, "boot.img", nanostest.Loader()), Kernel: file(t, "kernel.img", kernel),
+		Loader: nanostest.Open(t, file(t, "boot.img", nanostest.Loader())), Kernel: nanostest.Open(t, file(t, "kernel.img", kernel)),
 		Root: tfs.Options{Room: 4096, Attributes: tfs.Tuple{{Name: "program", Value: "/f"}}},
 		Fill: func(b *tfs.Builder, root tfs.Folder) error {
 			return b.AddTree(t.Context(), root, tfs.Tree{Dir: filepath.Dir(program), Directories: []string{"/tmp"}})

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/unifaas/unifaas/internal/guest/nanos/tfs"
@@ -12,8 +13,8 @@ const kernelName = "kernel"
 
 // A Spec says what a disk is made of.
 type Spec struct {
-	Loader string // file boot.img of Nanos
-	Kernel string // file kernel.img
+	Loader *os.File // boot.img of Nanos, read from its beginning
+	Kernel *os.File // kernel.img
 	// Root are the root file system's options, and Fill puts its files there.
 	Root tfs.Options
 	Fill func(b *tfs.Builder, root tfs.Folder) error
@@ -21,18 +22,21 @@ type Spec struct {
 
 // Write writes a disk into an empty file.
 func Write(w *os.File, s Spec) error {
-	loader, err := os.ReadFile(s.Loader)
+	loader, err := io.ReadAll(io.NewSectionReader(s.Loader, 0, maxLoader+1))
 	if err != nil {
 		return err
 	}
 	if err := CheckLoader(loader); err != nil {
-		return fmt.Errorf("loader %q: %w", s.Loader, err)
+		return fmt.Errorf("loader %q: %w", s.Loader.Name(), err)
 	}
 	if _, err := w.WriteAt(loader[tfs.SectorSize:], tfs.SectorSize); err != nil {
 		return fmt.Errorf("write loader: %w", err)
 	}
 	boot := partition{at: firstPartition(int64(len(loader)))}
-	boot.size, err = volume(w, boot.at, tfs.Options{}, func(b *tfs.Builder, root tfs.Folder) error { return addKernel(b, root, s.Kernel) })
+	boot.size, err = volume(w, boot.at, tfs.Options{}, func(b *tfs.Builder, root tfs.Folder) error {
+		_, err := b.MakeFile(root, kernelName, s.Kernel, 0)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("write boot file system: %w", err)
 	}
@@ -58,14 +62,4 @@ func volume(w *os.File, at int64, o tfs.Options, fill func(*tfs.Builder, tfs.Fol
 		return 0, err
 	}
 	return b.Close()
-}
-
-func addKernel(b *tfs.Builder, root tfs.Folder, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	_, err = b.MakeFile(root, kernelName, f, 0)
-	return err
 }

@@ -59,3 +59,14 @@ func Release(t testing.TB) string {
 	}
 	return dir
 }
+
+// Open opens one of those files until the end of the test.
+func Open(t testing.TB, path string) *os.File {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}
