@@ -105,14 +105,19 @@ func read(r io.Reader, handle func(job.Event)) error {
 	return lines.Err()
 }
 
-// processors returns how many the machine has. Those that are emulated run side by
-// side, and where there are machines in it, what one does for them is lost to
-// another at times: it stands still, or a guest in it starts anew.
+// twice reports whether guests of the machine are emulated by an emulated processor.
+// QEMU then loses interrupts at times: it drops the guest's virtual one from a
+// processor's word of requests without a lock (target/i386, svm_helper.c), and with it
+// what another of its threads writes there at that moment. So the machine has one
+// processor, for with more a guest in it starts anew at times, and a timer that fires
+// again by itself, for else all may wait for the one interrupt that was lost.
+func (m machine) twice(accel string) bool { return m.nested && accel == "tcg" }
+
 func (m machine) processors(accel string) int {
 	switch {
 	case m.cpus > 0:
 		return m.cpus
-	case m.nested && accel == "tcg":
+	case m.twice(accel):
 		return 1
 	}
 	return 2
@@ -120,6 +125,9 @@ func (m machine) processors(accel string) int {
 
 func (m machine) arguments(accel string) []string {
 	cmdline := "console=ttyS0 quiet panic=-1 rdinit=/init cgroup_no_v1=all"
+	if m.twice(accel) {
+		cmdline += " nohz=off highres=off"
+	}
 	cpu := "host"
 	if accel == "tcg" {
 		cpu = "max" // with AMD's virtualization, which is emulated, too
