@@ -215,12 +215,13 @@ func (l Layout) Names(parent string) ([]string, error) {
 }
 
 // RemoveParent removes an empty parent. One that still has groups stays, and
-// that is no error.
+// that is no error; nor is a place that can't be written to, whether there is a
+// parent in it or not.
 func (l Layout) RemoveParent(parent string) error {
 	var errs []error
 	for _, dir := range l.folders() {
 		err := os.Remove(filepath.Join(dir, parent))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !isBusy(err) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !isBusy(err) && !isReadOnly(err) {
 			errs = append(errs, err)
 		}
 	}

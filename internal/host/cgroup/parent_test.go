@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestParentKeepsOnlySuccess(t *testing.T) {
@@ -48,6 +51,7 @@ func TestParentKeepsOnlySuccess(t *testing.T) {
 func TestSweep(t *testing.T) {
 	l := realLayout(t)
 	p := NewParent(parentOf(t))
+	t.Cleanup(func() { _ = p.Sweep(context.Background(), nil) }) // realLayout's looks at what is left
 	for _, name := range []string{"known", "lost"} {
 		if _, err := p.Create(name, Limits{Memory: 1 << 20, Pids: 2}); err != nil {
 			t.Fatal(err)
@@ -75,6 +79,25 @@ func TestSweep(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, p.name)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the parent in %q is left: %v", dir, err)
 		}
+	}
+}
+
+// TestSweepReadOnly has nothing to sweep, as in a container that may see its
+// hierarchies alone.
+func TestSweepReadOnly(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, ""); err != nil {
+		t.Skipf("nothing can be mounted here (%v); run the tests as root", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	p := NewParent(parentOf(t))
+	p.discover = func() (Layout, error) { return Layout{V2: dir}, nil }
+	if err := p.Sweep(t.Context(), nil); err != nil {
+		t.Error(err)
 	}
 }
 

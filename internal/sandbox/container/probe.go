@@ -33,6 +33,9 @@ const (
 func (d *Driver) Probe(ctx context.Context) sandbox.Capabilities {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
+	if _, err := d.groups.Use(); err != nil {
+		return sandbox.Capabilities{Reason: err.Error(), Remedy: cgroup.Remedy(err)}
+	}
 	if err := d.try(ctx); err != nil {
 		reason, remedy := diagnose("/proc", os.Geteuid(), err)
 		return sandbox.Capabilities{Reason: reason, Remedy: remedy}
